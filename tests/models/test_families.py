@@ -23,13 +23,14 @@ from fakes.trees import looking, noise, one_by_one
 from mirg.answers.prompts import messages, write_completion
 from mirg.answers.read import read
 from mirg.engines.base import Generation, Request
+from mirg.engines.looking import shown_as
 from mirg.engines.transformers import TransformersEngine
 from mirg.errors import EngineError
 from mirg.frames import extent, input_size
 from mirg.models.load import LoadedModel, forbidden_tokens, load_model
 from mirg.models.packing import enable_packed_forward, other_attention, pack, score_packed
 from mirg.models.processors import has_torchvision
-from mirg.models.prompts import Prompt, encode, opening, render, taught
+from mirg.models.prompts import Prompt, encode, further_turn, opening, render, taught
 from mirg.models.sampling import Sampling, complete, complete_by_generate
 from mirg.rewards.total import RewardConfig, score
 from mirg.samples import Target
@@ -85,6 +86,19 @@ def asked(model: LoadedModel, n: int) -> Prompt:
     """A prompt about ``n`` images of different sizes."""
     images = [noise(size, k) for k, size in enumerate(SIZES[:n])]
     return encode(model.processor, question(n), images, f"{n} images")
+
+
+@NAMES
+def test_the_text_between_two_turns_is_that_of_the_template(name: str, load: Loaded) -> None:
+    """Also if the first turn ends inside its thinking, with a look: an engine may write the whole conversation."""
+    processor: Any = load(name).processor
+    between = further_turn(processor, shown_as("Image-1a"), "s")
+    assert between.text.startswith(processor.tokenizer.eos_token) and between.text.count(processor.image_token) == 1
+    assert between.opened == opening(processor) and between.text.endswith(between.opened)
+    question = {"role": "user", "content": [{"type": "text", "text": "Where?"}]}
+    said = {"role": "assistant", "content": [{"type": "text", "text": "<think>Closer. <look>Image-1</look>"}]}
+    whole = render(processor, [question, said, shown_as("Image-1a")], 1, "s")
+    assert whole.text.endswith(f"Closer. <look>Image-1</look>{between.text}")
 
 
 @NAMES

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
@@ -134,7 +135,7 @@ def render(
     """
     require_thinking_switch(processor, thinking)
     chosen = {} if thinking is None else {"enable_thinking": thinking}
-    text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **chosen)
+    text = _applied(processor, messages, chosen)
     shown = text.count(processor.image_token)
     if shown != n_images:
         raise DataError(
@@ -145,6 +146,27 @@ def render(
     if found is None:
         return Rendered(text, "")
     return Rendered(text[: found.start()], "") if continued else Rendered(text, found[0])
+
+
+def _applied(processor: Any, messages: Sequence[dict[str, Any]], chosen: dict[str, Any]) -> str:
+    """The text of the chat template, which may take earlier turns of the assistant as strings or as lists of parts."""
+
+    def text(shown: Sequence[dict[str, Any]]) -> str:
+        return processor.apply_chat_template(shown, tokenize=False, add_generation_prompt=True, **chosen)
+
+    said = [_words(message["content"]) for message in messages if message["role"] == "assistant"]
+    if not said:
+        return text(messages)
+    turns = iter(said)
+    with suppress(TypeError, ValueError, TemplateError):
+        whole = text([m | {"content": next(turns)} if m["role"] == "assistant" else m for m in messages])
+        if all(turn.strip() in whole for turn in said):
+            return whole
+    return text(messages)
+
+
+def _words(content: str | Sequence[dict[str, Any]]) -> str:
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
 
 
 def opening(processor: Any, thinking: bool | None = None) -> str:
