@@ -106,13 +106,14 @@ def test_difference_is_inside_the_box_and_nowhere_else(made) -> None:
     assert kinds == {"paste", "remove"}
 
 
-def test_the_answer_is_in_every_place_an_answer_can_be(made) -> None:
+def test_the_answer_is_in_several_of_the_images_that_it_can_be_in(made) -> None:
     _, _, samples = made
     for task, numbers in (
-        ("difference", {1, 2}), ("refer", {2, 3}), ("region", {1}), ("view_difference", {1, 2}),
-        ("object_tracking", {2, 3}), ("multi_target", {2, 3}), ("odd_one_out", {1, 2}),
+        ("difference", {1, 2}), ("refer", {2, 3, 4}), ("region", {1}), ("view_difference", {1, 2}),
+        ("object_tracking", {2, 3, 4}), ("multi_target", {2, 3, 4}), ("odd_one_out", {1, 2, 3, 4}),
     ):  # fmt: skip
-        assert {t.image for s in samples if s.task == task for t in s.targets} >= numbers
+        found = {t.image for s in samples if s.task == task for t in s.targets}
+        assert found <= numbers and (len(found) > 1 or task == "region")
 
 
 def test_the_image_set_is_the_photograph_that_the_answer_lies_in(made) -> None:
@@ -140,7 +141,7 @@ def test_rule_written_trajectories_pass_their_checks(made) -> None:
 def test_the_same_seed_gives_the_same_files_and_another_seed_others(photos: Path, tmp_path: Path) -> None:
     digests = []
     for k, seed in enumerate((0, 0, 1)):
-        write_photo_samples(photos, tmp_path / str(k), PhotoConfig(n=16, side=96, seed=seed))
+        write_photo_samples(photos, tmp_path / str(k), PhotoConfig(n=8, side=96, seed=seed))
         digests.append(DatasetFolder.open(tmp_path / str(k)).card.digest)
     assert digests[0] == digests[1] != digests[2]
 
