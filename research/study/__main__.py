@@ -1,17 +1,20 @@
-"""``python -m research.study --out RUN`` (or ``make study``): the study of docs/design/0008-study.md on mirg-mini.
+"""``python -m research.study --out RUN`` (or ``make study``): the study of docs/design/0008-study.md.
 
-It makes the datasets and runs ``mirg study`` on them. ``python -m research.study.keep RUN`` writes the results to docs.
+It makes the datasets and runs ``mirg study`` on them: scenes and mirg-mini, or with
+``--recipe research/study/photo.yaml -s photos=FOLDER`` samples of photographs and photo-mini.
+``python -m research.study.keep RUN`` writes the results to docs.
 """
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mirg.cli.study import JobsOption, OutcomesOption, OutOption, SetOption, ShowOption, run
+from mirg.cli.study import DryRunOption, JobsOption, OutcomesOption, OutOption, SetOption, ShowOption, run
 from mirg.config import load_recipe
 from mirg.console import fail
 from mirg.errors import MirgError
@@ -26,11 +29,13 @@ def study(
     elsewhere: OutcomesOption = None,
     jobs: JobsOption = 1,
     show: ShowOption = False,
+    dry_run: DryRunOption = False,
 ) -> None:
-    """Train and evaluate every arm on scenes and mirg-mini, with paired differences over seeds and items."""
+    """Train and evaluate every arm on scenes or photographs, with paired differences over seeds and items."""
     try:
         plan = located(load_recipe(MiniStudyRecipe, recipe, overrides or ()), out)
-        run(plan, out, elsewhere or (), jobs, show=show, prepare=lambda arms: make_data(plan, out, arms))
+        prepare = partial(make_data, plan, out)
+        run(plan, out, elsewhere or (), jobs, show=show, dry_run=dry_run, prepare=prepare)
     except MirgError as error:
         raise typer.Exit(fail(error)) from error
 

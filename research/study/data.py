@@ -1,23 +1,28 @@
-"""The datasets of the study on mirg-mini, each made when an arm needs it."""
+"""The datasets of the study on scenes or photographs, each made when an arm needs it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from mirg.console import logger
 from mirg.data.scenes.generate import write_scenes
 from mirg.data.scenes.world import load_world
+from mirg.errors import ConfigError
 from mirg.families import MIRG_TINY
 from mirg.samples import DatasetFolder
+from mirg.study.outlook import per_step
 from mirg.study.plan import Arm
-from mirg.training.recipe import SftRecipe
 from mirg.trajectories.build import build_dataset
 from mirg.trajectories.checks import VerifyConfig
 from research.mini import write_mini
+from research.photo_mini import write_part, write_photo_mini
 from research.study.recipe import MiniStudyRecipe
 
-FOLDERS = {"train": "light", "object_level": "object_level", "fresh": "fresh", "rl": "rl", "test": "mini"}
+FOLDERS = {"train": "light", "test": "mini"}
+FOLDERS |= {role: role for role in ("object_level", "fresh", "more_fresh", "rl")}
+FRESH = ("fresh", "more_fresh")
 
 
 def located(plan: MiniStudyRecipe, out: Path) -> MiniStudyRecipe:
@@ -28,18 +33,21 @@ def located(plan: MiniStudyRecipe, out: Path) -> MiniStudyRecipe:
 def make_data(plan: MiniStudyRecipe, out: Path, arms: Collection[Arm]) -> None:
     """Write the benchmark and the training sets that ``arms`` need, unless they are in ``out`` already.
 
-    ``light`` and ``object_level`` are the same samples with two kinds of trajectories. ``fresh`` has as many samples as
-    the longest SFT takes, so that none is seen twice. ``rl`` has other samples, without trajectories.
+    ``light`` and ``object_level`` are the same samples with two kinds of trajectories. ``fresh`` and
+    ``more_fresh`` have as many samples as the longest SFT takes, so that none is seen twice. ``rl`` has other samples,
+    without trajectories. ConfigError if the number of fresh samples is not known.
     """
     data = out / "data"
-    world = load_world(plan.world)
 
     def missing(name: str) -> bool:
         return not (data / name / "card.json").is_file()
 
-    def scenes(name: str, count: int, split: str, seed: int) -> Path:
-        if missing(name):
-            write_scenes(data / name, count, split=split, seed=seed, tasks=plan.tasks, config=world, overwrite=True)
+    def samples(name: str, count: int, part: Any, seed: int) -> Path:
+        if missing(name) and plan.photos:
+            write_part(plan.photos, data / name, part, count, seed, plan.tasks)
+        elif missing(name):
+            world = load_world(plan.world)
+            write_scenes(data / name, count, split=part, seed=seed, tasks=plan.tasks, config=world, overwrite=True)
         return data / name
 
     def trajectories(name: str, source: Path, writer: str = "rules", *, image_level: bool = True) -> None:
@@ -50,20 +58,22 @@ def make_data(plan: MiniStudyRecipe, out: Path, arms: Collection[Arm]) -> None:
             )  # fmt: skip
             logger.info("%s: %d trajectories verified, %d rejected", name, report.n_kept, report.n_rejected)
 
-    if missing("mini"):
+    if missing("mini") and plan.photos:
+        write_photo_mini(plan.photos, data / "mini", plan.per_cell)
+    elif missing("mini"):
         write_mini(data / "mini", plan.per_cell, overwrite=True)
     needed = {arm.data for arm in arms if arm.stage}
     if needed & {"train", "object_level"}:
-        annotated = scenes("annotated", plan.train_samples, "train", plan.data_seed)
+        annotated = samples("annotated", plan.train_samples, "train", plan.data_seed)
         if "train" in needed:
             trajectories("light", annotated)
         if "object_level" in needed:
             trajectories("object_level", annotated, "object-level", image_level=False)
-    if "fresh" in needed:
-        sft = plan.stage_recipe("sft")
-        assert isinstance(sft, SftRecipe)
-        assert plan.more_sft_steps is not None
-        count = plan.more_sft_steps * sft.batch_size * sft.accumulation
-        trajectories("fresh", scenes("more", count, "train", plan.data_seed + 1))
+    for number, name in enumerate(FRESH, 1):
+        if name in needed:
+            if plan.more_sft_steps is None:
+                raise ConfigError("the number of fresh samples is not known", hint="-s more_sft_steps=N decides it")
+            count = plan.more_sft_steps * per_step(plan.stage_recipe("sft"))
+            trajectories(name, samples(f"annotated-{name}", count, "train", plan.data_seed + number))
     if "rl" in needed:
-        scenes("rl", plan.rl_samples, "rl", plan.data_seed)
+        samples("rl", plan.rl_samples, "rl", plan.data_seed)

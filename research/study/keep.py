@@ -1,20 +1,23 @@
-"""Publish the results of a study: ``python -m research.study.keep RUN``.
+"""Publish the results of a study: ``python -m research.study.keep RUN [NAME]``.
 
-It writes docs/results/study.json, and its table between two marks in docs/results/README.md.
+It writes docs/results/NAME.json, and its table between the two marks of NAME in docs/results/README.md. NAME is
+``study`` (the default), ``study-photo`` or ``study-fresh``.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from mirg.config import load_recipe
+from mirg.study.plan import PATHS
+from research.study.recipe import RECIPE, MiniStudyRecipe
+
 ROOT = Path(__file__).resolve().parents[2]
-MARKS = ("<!-- study -->\n", "<!-- end of study -->")
 COLUMNS = {
     ("joint_accuracy", "all"): "joint Acc@0.5",
     ("image_accuracy", "all"): "image accuracy",
@@ -29,21 +32,34 @@ PAIRED = {
 }
 
 
-def main(run: Path) -> None:
-    """Write both files from ``run``, the folder of a study."""
+def main(run: Path, name: str = "study", docs: Path = ROOT / "docs" / "results") -> None:
+    """Write both files in ``docs`` from ``run``, the folder of a study."""
     found = json.loads((run / "study.json").read_text())
     commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-    kept = {"command": command(found["plan"]), "commit": commit.stdout.strip(), **found}
-    (ROOT / "docs" / "results" / "study.json").write_text(dumped(kept))
-    page = ROOT / "docs" / "results" / "README.md"
-    pattern = re.compile(re.escape(MARKS[0]) + ".*?" + re.escape(MARKS[1]), re.DOTALL)
-    page.write_text(pattern.sub(lambda _: MARKS[0] + table(found) + MARKS[1], page.read_text()))
+    kept = {"command": command(found["plan"]), "commit": commit.stdout.strip(), **found, "plan": _named(found["plan"])}
+    (docs / f"{name}.json").write_text(dumped(kept))
+    first, last, page = f"<!-- {name} -->\n", f"<!-- end of {name} -->", docs / "README.md"
+    before, mark, rest = page.read_text().partition(first)
+    _, end, after = rest.partition(last)
+    if not (mark and end):
+        raise SystemExit(f"{page} has no place for the table: the lines {first.strip()} and {last}")
+    page.write_text(before + mark + table(found) + end + after)
 
 
 def command(plan: dict[str, Any]) -> str:
-    """The command that runs such a study, or the same part of it."""
-    part = [f"{key}=[{','.join(map(str, plan[key]))}]" for key in ("seeds", "arms") if plan.get(key)]
-    return "python -m research.study --out RUN " + " ".join(f"-s '{override}'" for override in part)
+    """The command that runs such a study: the recipe, and the keys of ``plan`` that differ from it."""
+    recipe = RECIPE.with_name("photo.yaml") if plan.get("photos") else RECIPE
+    usual = load_recipe(MiniStudyRecipe, recipe).model_dump(mode="json") | {"photos": None}
+    named = _named(plan)
+    other = [key for key in named if key in usual.keys() - PATHS and named[key] != usual[key]]
+    given = [f"-s '{key}={json.dumps(named[key])}'" for key in other]
+    return " ".join(["python -m research.study --out RUN", f"--recipe {recipe.relative_to(ROOT)}", *given])
+
+
+def _named(plan: dict[str, Any]) -> dict[str, Any]:
+    """``plan`` with the names of its folders instead of the paths of this machine."""
+    folders = PATHS | {"photos", "model"}
+    return {key: Path(value).name if value and key in folders else value for key, value in plan.items()}
 
 
 def dumped(found: dict[str, Any]) -> str:
@@ -59,11 +75,18 @@ def dumped(found: dict[str, Any]) -> str:
 def table(found: dict[str, Any]) -> str:
     """The table of the arms, and the differences by which the method is judged."""
     cells: dict[str, dict[tuple[str, str], list[float]]] = defaultdict(lambda: defaultdict(list))
+    spent: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for row in found.get("costs", ()):
+        spent[row["arm"]].append((row["passes"] / 1e6, row["seconds"] / 60))
     for row in found["arms"]:
         cells[row["arm"]][row["metric"], row["subset"]].append(row["value"])
-    lines = [f"| percent, mean of seeds | {' | '.join(COLUMNS.values())} | seeds |", "|---" * (len(COLUMNS) + 2) + "|"]
+    lines = [
+        f"| percent, mean of seeds | {' | '.join(COLUMNS.values())} | million passes of a token | minutes | seeds |"
+    ]
+    lines.append("|---" * (len(COLUMNS) + 4) + "|")
     for arm, values in cells.items():
         means = [f"{100 * sum(values[key]) / len(values[key]):.1f}" for key in COLUMNS]
+        means += [f"{sum(part) / len(part):.1f}" for part in zip(*spent[arm], strict=True)] or ["–", "–"]
         lines.append(f"| `{arm}` | {' | '.join(means)} | {len(values['joint_accuracy', 'all'])} |")
     lines += ["", f"| paired difference, points | {' | '.join(PAIRED.values())} |", "|---" * (len(PAIRED) + 1) + "|"]
     pairs: dict[tuple[str, str], dict[tuple[str, str], str]] = defaultdict(dict)
@@ -74,7 +97,8 @@ def table(found: dict[str, Any]) -> str:
         pairs[row["b"], row["a"]][row["metric"], row["subset"]] = f"**{words}**" if clear else words
     for (b, a), values in pairs.items():
         lines.append(f"| `{b}` − `{a}` | {' | '.join(values[key] for key in PAIRED)} |")
-    return "\n".join(lines) + "\n\nWith 95 % intervals over seeds and items; bold if they exclude 0.\n"
+    note = "With 95 % intervals over seeds and items; bold if they exclude 0. Compute is that of an arm's last stage."
+    return "\n".join(lines) + f"\n\n{note}\n"
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:
@@ -82,4 +106,4 @@ def _rounded(row: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:3])

@@ -112,7 +112,16 @@ def test_continued_sft_waits_for_grpo(plan: Callable[..., StudyRecipe]) -> None:
         "sft_continued",
     ]
     without_dual = plan(arms=("sft_continued", "gated"))
-    assert without_dual.reference is ARMS["gated"]
+    assert without_dual.reference() is ARMS["gated"]
+    after_fresh = plan(arms=("sft_fresh_continued", "dual_from_fresh", "dual"), fresh="f", more_fresh="m", seeds=(4,))
+    jobs = _todo(after_fresh, Path("nowhere"), write_run, missing_cells(after_fresh, ()))
+    order = {
+        "sft_fresh-4": "dual-4",
+        "rated-sft_fresh-4": "sft_fresh-4",
+        "dual_from_fresh-4": "rated-sft_fresh-4",
+        "sft_fresh_continued-4": "dual_from_fresh-4",
+    }
+    assert order.items() <= {name: job.after for name, job in jobs.items()}.items()
     elsewhere = {("base", 0), *((name, seed) for name in ("sft", "gated") for seed in (0, 1)), ("sft_continued", 1)}
     needed = [(arm.name, seed) for arm, seed in missing_cells(without_dual, elsewhere)]
     assert needed == [("sft", 0), ("gated", 0), ("sft_continued", 0)], "its cost is not known from elsewhere"

@@ -48,7 +48,9 @@ SMALL = {
     "batch_size": 24,
     "rl_answers": 0,
 }
-PLACES = {"train": "light", "object_level": "objects", "fresh": "fresh", "rl": "rl", "test": "test"}
+PLACES = {
+    "train": "light", "object_level": "objects", "fresh": "fresh", "more_fresh": "more", "rl": "rl", "test": "test",
+}  # fmt: skip
 Plan = Callable[..., StudyRecipe]
 
 
@@ -106,6 +108,7 @@ def test_arms_start_from_arms() -> None:
     assert all(not arm.start or order.index(arm.start) < order.index(arm.name) for arm in ARMS.values())
     assert [arm.name for arm in plan(arms=("dual",)).chosen] == ["base", "sft", "dual"]
     assert [arm.name for arm in plan().chosen] == order
+    assert not {"sft_fresh", "dual_from_fresh", "sft_fresh_continued"} & {arm.name for arm in plan(fresh=None).chosen}
     assert [arm.name for arm in plan(rl=None, fresh=None).chosen] == [
         "base",
         "sft",
@@ -144,6 +147,9 @@ def test_every_arm_is_a_recipe(tmp_path: Path) -> None:
     assert {name: by_run[name].data for name in ("sft", "sft_continued", "sft_fresh", "sft_object_level")} == {
         "sft": "light", "sft_continued": "light", "sft_fresh": "fresh", "sft_object_level": "objects",
     }  # fmt: skip
+    control, after = by_run["sft_fresh_continued"], by_run["dual_from_fresh"]
+    assert control.model == after.model == str(tmp_path / "runs" / "sft_fresh-3")
+    assert (control.data, after.data) == ("more", str(tmp_path / "data" / "rated-sft_fresh-3"))
     rl = {name: recipe for name, recipe in by_run.items() if recipe.stage == "grpo"}
     budget = {(r.steps, r.prompts_per_step, r.group_size, r.max_new_tokens) for r in rl.values()}
     assert len(budget) == 1, "the arms of GRPO have the same compute"
@@ -160,14 +166,15 @@ KEYS: list[tuple[str, Any, Any, Any]] = [
     ("model", "m", lambda seen: (seen["load_engine"][0]["model"], seen["train"][0].model), ("m", "m")),
     ("train", "a", lambda seen: seen["train"][0].data, "a"),
     ("fresh", "b", lambda seen: seen["train"][1].data, "b"),
+    ("more_fresh", "d", lambda seen: seen["train"][4].data, "d"),
     ("object_level", "c", lambda seen: seen["train"][2].data, "c"),
     ("rl", "r", lambda seen: seen["write_difficulty"][0]["dataset"], "r"),
     ("test", "t", lambda seen: {call["dataset"] for call in seen["evaluate"]}, {"t"}),
     ("rl_answers", 3, lambda seen: seen["write_difficulty"][0]["k"], 3),
     ("seeds", (8,), lambda seen: {recipe.seed for recipe in seen["train"]}, {8}),
     ("seeds", (8,), lambda seen: seen["write_difficulty"][0]["plan"].generation.seed, 8),
-    ("arms", ("dual", "sft_fresh", "sft_object_level"),
-        lambda seen: [recipe.stage for recipe in seen["train"]], ["sft", "sft", "sft", "grpo"]),
+    ("arms", ("dual", "sft_fresh_continued", "sft_object_level"),
+        lambda seen: [recipe.stage for recipe in seen["train"]], ["sft", "sft", "sft", "grpo", "sft"]),
     ("sft", "sft.yaml", lambda seen: {recipe.log_every for recipe in seen["train"] if recipe.stage == "sft"}, {77}),
     ("grpo", "grpo.yaml", lambda seen: {recipe.log_every for recipe in seen["train"] if recipe.stage == "grpo"}, {78}),
     ("sft_steps", 21, lambda seen: seen["train"][0].steps, 21),

@@ -113,6 +113,6 @@ def run(
 def _outlook(plan: StudyRecipe, out: Path, todo: Sequence[tuple[Arm, int]]) -> None:
     from mirg.study.outlook import HEAD, arm_rows, lines
 
-    table(f"{plan.model}, in {out}", HEAD, arm_rows(plan))
+    table(f"{plan.model}, in {out}", HEAD, arm_rows(plan, out))
     for line in lines(plan, out, todo):
         say(line)

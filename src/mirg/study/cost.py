@@ -69,13 +69,13 @@ def steps_of(plan: StudyRecipe, arm: Arm, seed: int, out: Path) -> int:
     given: int | None = getattr(plan, arm.steps)
     if given is not None:
         return given
-    assert plan.reference is not None  # StudyRecipe refuses others
-    start = ARMS[arm.start]
-    budget = stage_cost(plan.reference, seed, out).amount(plan, "grpo")
+    start, reference = ARMS[arm.start], plan.reference(arm.start)
+    assert reference is not None  # StudyRecipe refuses others
+    budget = stage_cost(reference, seed, out).amount(plan, "grpo")
     known = stage_cost(start, seed, out)
     if not budget or not known.amount(plan, "sft"):
         raise ConfigError(
-            f"what {plan.reference.name} and {start.name} of seed {seed} cost is not in their metrics",
+            f"what {reference.name} and {start.name} of seed {seed} cost is not in their metrics",
             hint="give the number of steps: -s more_sft_steps=N",
         )
     return max(1, round(budget / (known.amount(plan, "sft") / known.steps)))

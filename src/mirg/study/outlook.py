@@ -13,22 +13,25 @@ from mirg.study.plan import ARMS, Arm, StudyRecipe
 from mirg.training.recipe import GrpoRecipe, SftRecipe
 
 _GIB = 2**30
-HEAD = ("arm", "stage", "starts from", "data", "steps", "samples a step", "passes over the data")
+HEAD = ("arm", "stage", "starts from", "data", "steps", "samples a step", "passes over the data", "hours a seed")
 
 
-def arm_rows(plan: StudyRecipe) -> list[list[str]]:
-    """A row for each arm, with the columns of :data:`HEAD`."""
+def arm_rows(plan: StudyRecipe, out: Path) -> list[list[str]]:
+    """A row for each arm, with the columns of :data:`HEAD`; hours are those of its last stage, without its start."""
     rows = []
+    speeds = {stage: _seconds_per_step(plan, out, stage) for stage in ("sft", "grpo")}
     for arm in plan.chosen:
         if not arm.stage:
-            rows.append([arm.name, "none", "", "", "", "", ""])
+            rows.append([arm.name, "none", *[""] * (len(HEAD) - 2)])
             continue
-        steps = getattr(plan, arm.steps)
+        steps, speed = getattr(plan, arm.steps), speeds[arm.stage]
         size, samples = per_step(plan.stage_recipe(arm.stage)), _samples(plan, arm)
         passes = f"{steps * size / samples:.1f}" if steps and samples else "?"
-        told = str(steps) if steps else f"as many as cost what {plan.reference and plan.reference.name} costs"
+        first = plan.waits_for(arm)
+        told = f"as many as cost what {first.name} costs" if first else str(steps)
+        needed = f"{steps * speed / 3600:.2g}" if steps and speed else f"as {first.name}" if first else "?"
         data = f"{arm.data}, {samples or '?'} samples"
-        rows.append([arm.name, arm.stage, arm.start, data, told, str(size), passes])
+        rows.append([arm.name, arm.stage, arm.start, data, told, str(size), passes, needed])
     return rows
 
 
@@ -37,11 +40,12 @@ def lines(plan: StudyRecipe, out: Path, todo: Sequence[tuple[Arm, int]]) -> list
     runs = [(arm, seed) for arm, seed in todo if arm.stage]
     items = _count(plan.test)
     said = [f"test: {items} items; {len(todo)} evaluations and {len(runs)} training runs, with seeds {plan.seeds}"]
-    if plan.reference is not None and plan.more_sft_steps is None:
+    waited = {first.name: None for arm, _ in runs if (first := plan.waits_for(arm))}
+    if waited:
         by = {"flops": "FLOPs", "tokens": "tokens trained on", "seconds": "seconds"}[plan.equal]
         said.append(
             f"equal compute: GRPO arms have equal steps; an SFT arm that is continued gets as many steps as cost what"
-            f" {plan.reference.name} of the same seed has cost, in {by}"
+            f" {' or '.join(waited)} of the same seed has cost, in {by}"
         )
     return [*said, *(hours(plan, out, stage, runs) for stage in ("sft", "grpo")), _disk(plan, out, runs)]
 
@@ -67,17 +71,22 @@ def hours(plan: StudyRecipe, out: Path, stage: str, runs: Sequence[tuple[Arm, in
     wanted = [(arm, seed) for arm, seed in runs if arm.stage == stage]
     if not wanted:
         return f"hours of {stage}: nothing is left to train"
-    seen = [stage_cost(arm, seed, out) for arm in ARMS.values() if arm.stage == stage for seed in plan.seeds]
-    steps = sum(cost.steps for cost in seen)
-    if not steps:
-        first = "sft" if stage == "sft" else plan.reference.name if plan.reference else "dual"
+    speed = _seconds_per_step(plan, out, stage)
+    if not speed:
+        first = "sft" if stage == "sft" else (plan.reference() or wanted[0][0]).name
         return f"hours of {stage}: not known before a run is timed: -s 'seeds=[{plan.seeds[0]}]' -s 'arms=[{first}]'"
-    speed = sum(cost.seconds for cost in seen) / steps
     fixed = [getattr(plan, arm.steps) for arm, _ in wanted]
     open_ended = fixed.count(None)
     more = f", and {open_ended} runs of as much compute as GRPO" if open_ended else ""
     left = sum(step for step in fixed if step)
     return f"hours of {stage}: {left * speed / 3600:.3g} for {left} steps at {speed:.3g} s (runs in {out}){more}"
+
+
+def _seconds_per_step(plan: StudyRecipe, out: Path, stage: str) -> float:
+    """Of the runs of ``stage`` in ``out``, with the measurement of pass rates; 0 if nothing was trained."""
+    seen = [stage_cost(arm, seed, out) for arm in ARMS.values() if arm.stage == stage for seed in plan.seeds]
+    steps = sum(cost.steps for cost in seen)
+    return sum(cost.seconds for cost in seen) / steps if steps else 0.0
 
 
 def _disk(plan: StudyRecipe, out: Path, runs: Sequence[tuple[Arm, int]]) -> str:

@@ -35,7 +35,7 @@ FORESTS = {
     "Mean IoU, all items, in any image": ("mean_iou", "all"),
     "Joint IoU, all items: 0 in a wrong image": ("joint_iou", "all"),
 }
-_RL_SHOWN = ("object_only", "gated", "dual", "dual_orders", "dual_without_sft")
+_RL_SHOWN = ("object_only", "gated", "dual", "dual_orders", "dual_from_fresh")
 
 
 class Claim(NamedTuple):

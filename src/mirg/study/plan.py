@@ -13,9 +13,11 @@ from mirg.samples import DatasetFolder
 from mirg.samples.card import CARD_FILE
 from mirg.training.recipe import Dtype, GrpoRecipe, RlAnswers, SftRecipe
 
-Role = Literal["train", "object_level", "fresh", "rl"]  # a dataset that arms are trained on: a key of the recipe
+Role = Literal[
+    "train", "object_level", "fresh", "more_fresh", "rl"
+]  # a dataset that arms are trained on: a key of the recipe
 Steps = Literal["sft_steps", "more_sft_steps", "rl_steps"]
-PATHS = frozenset({"train", "object_level", "fresh", "rl", "test"})
+PATHS = frozenset({"train", "object_level", "fresh", "more_fresh", "rl", "test"})
 
 
 class Expectation(BaseModel):
@@ -44,6 +46,9 @@ class StudyRecipe(BaseModel):
     )
     fresh: str | None = Field(
         default=None, description="Other samples with trajectories, for the arm sft_fresh. None: no such arm."
+    )
+    more_fresh: str | None = Field(
+        default=None, description="Samples that are in no other dataset, for sft_fresh_continued. None: no such arm."
     )
     object_level: str | None = Field(
         default=None,
@@ -92,24 +97,28 @@ class StudyRecipe(BaseModel):
         for arm in self.chosen:
             if arm.stage and not self.dataset(arm.data):
                 raise ValueError(f"the arm {arm.name} needs a dataset: give the key {arm.data}")
-            if arm.stage and getattr(self, arm.steps) is None and self.reference is None:
-                raise ValueError(f"the arm {arm.name} needs the key {arm.steps}: no arm of GRPO is trained from sft")
+            if arm.stage and getattr(self, arm.steps) is None and self.reference(arm.start) is None:
+                raise ValueError(
+                    f"the arm {arm.name} needs the key {arm.steps}: no arm of GRPO is trained from {arm.start}"
+                )
         return self
 
-    @property
-    def reference(self) -> Arm | None:
-        """The arm of GRPO whose compute continued SFT gets: ``dual``, else the first one that starts from ``sft``."""
-        found = {arm.name: arm for arm in self.chosen if arm.stage == "grpo" and arm.start == "sft"}
+    def reference(self, start: str = "sft") -> Arm | None:
+        """The arm of GRPO whose compute SFT that continues ``start`` gets: ``dual``, else the first from ``start``."""
+        found = {arm.name: arm for arm in self.chosen if arm.stage == "grpo" and arm.start == start}
         return found.get("dual") or next(iter(found.values()), None)
 
     def waits_for(self, arm: Arm) -> Arm | None:
         """The arm of the same seed that must be trained before ``arm``, because its cost decides the steps."""
-        return self.reference if arm.stage and getattr(self, arm.steps) is None else None
+        return self.reference(arm.start) if arm.stage and getattr(self, arm.steps) is None else None
 
     @property
     def chosen(self) -> list[Arm]:
         """The arms that are trained and those that they start from, in the order of :data:`ARMS`."""
-        wanted = set(self.arms or [arm.name for arm in ARMS.values() if not arm.stage or self.dataset(arm.data)])
+        possible = [
+            arm.name for arm in ARMS.values() if all(self.dataset(step.data) for step in arm.path if step.stage)
+        ]
+        wanted = set(self.arms or possible)
         for name in reversed(ARMS):
             if name in wanted and ARMS[name].start:
                 wanted.add(ARMS[name].start)
@@ -201,5 +210,10 @@ ARMS: dict[str, Arm] = {
         _rl("dual_difficulty", "dual, difficulty weight", "admission.difficulty_weight=true"),
         _rl("dual_orders", "dual, image orders permuted", "image_orders=4"),
         _rl("dual_without_sft", "dual, without SFT", start="base"),
+        _rl("dual_from_fresh", "GRPO, dual reward, after fresh trajectories", "reward.arm=dual", start="sft_fresh"),
+        Arm(
+            "sft_fresh_continued", "SFT on fresh trajectories continued", "sft_fresh", "sft", "more_fresh",
+            "more_sft_steps", rate=0.5,
+        ),
     )
-}
+}  # fmt: skip

@@ -50,6 +50,9 @@ ABLATIONS: tuple[tuple[str, str], ...] = (
     ("dual_without_sft", "dual"),
     ("sft", "sft_continued"),
     ("dual", "sft_fresh"),
+    ("sft_fresh", "dual_from_fresh"),
+    ("sft_fresh_continued", "dual_from_fresh"),
+    ("sft_fresh", "sft_fresh_continued"),
 )
 OUTCOMES_FILE = "outcomes.jsonl"
 DEFAULTS = 1  # raise it when a default of a stage's recipe gets another value
@@ -86,7 +89,8 @@ def settings_digest(plan: StudyRecipe) -> str:
     Seeds, arms, compute dtype and what the page says may differ. Values that are defaults are left out, so that a new
     key of the recipes does not separate two parts; :data:`DEFAULTS` covers the values of the defaults.
     """
-    free = {"seeds", "arms", "dtype", "sft", "grpo", "families", "expect", "allow_leakage", *PATHS}
+    # The folder of photographs is research/study's; the digests of the datasets say what was in it.
+    free = {"photos", "seeds", "arms", "dtype", "sft", "grpo", "families", "expect", "allow_leakage", *PATHS}
     if plan.more_sft_steps is not None:
         free.add("equal")
     parts: list[object] = [DEFAULTS, plan.model_dump(mode="json", exclude=free)]
@@ -209,6 +213,7 @@ def results(plan: StudyRecipe, out: Path, measured: Sequence[Cell]) -> dict[str,
         "benchmark": {
             "name": benchmark.card.name,
             "items": len(records),
+            "image_sets": len({record.image_set for record in records}),
             "families": {task: plan.families.get(task, "") for task in ordered},
             "levels": [level for level in dict.fromkeys(levels.values()) if level],
             "image_hidden": len(subsets.get("image_hidden", ())) / len(records),

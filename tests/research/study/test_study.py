@@ -1,7 +1,8 @@
-"""The study on mirg-mini: its recipe is read, its datasets are made when an arm needs them, and it runs."""
+"""The study on scenes or photographs: its recipes are read, its datasets are made when an arm needs them, it runs."""
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,15 +13,19 @@ import typer
 from typer.testing import CliRunner
 
 from fakes.engines import ScriptedEngine
+from fakes.photographs import folder_of_photographs
 from fakes.recipes import record
 from fakes.study import write_run
 from mirg.config import load_recipe
+from mirg.data.checks.leakage import shared_images
+from mirg.errors import ConfigError
 from mirg.samples import DatasetFolder
 from mirg.study.plan import ARMS, StudyRecipe
 from mirg.study.results import load_cells
 from research.mini import FAMILIES
 from research.study.__main__ import study
 from research.study.data import located, make_data
+from research.study.keep import main as keep
 from research.study.recipe import RECIPE, MiniStudyRecipe
 
 SMALL = ("train_samples=12", "rl_samples=12", "per_cell=1", "more_sft_steps=1", "tasks=[refer, difference]")
@@ -46,13 +51,14 @@ def test_data_of_the_arms(plan: MiniStudyRecipe, tmp_path: Path) -> None:
     make_data(plan, tmp_path, ())
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["mini"]
     make_data(plan, tmp_path, plan.chosen)
-    light, objects, rl, fresh = (
-        list(DatasetFolder.open(str(plan.dataset(role)))) for role in ("train", "object_level", "rl", "fresh")
+    light, objects, rl, fresh, more = (
+        list(DatasetFolder.open(str(plan.dataset(role))))
+        for role in ("train", "object_level", "rl", "fresh", "more_fresh")
     )
     assert [s.id for s in light] == [s.id for s in objects] and not {s.id for s in light} & {s.id for s in rl}
     assert all(s.trajectory and "Found" in s.trajectory.thinking for s in light)
     assert all(s.trajectory and "Found" not in s.trajectory.thinking for s in objects)
-    assert len(fresh) == 16 and not {s.id for s in light} & {s.id for s in fresh}
+    assert len(fresh) == len(more) == 16 and len({s.id for s in (*light, *fresh, *more)}) == len(light) + 2 * 16
     assert len(DatasetFolder.open(plan.test)) == 2 * len(FAMILIES)
 
 
@@ -61,9 +67,9 @@ KEYS: list[tuple[str, Any, Any, Any]] = [
     ("world", "w", lambda seen: seen["load_world"][0]["name"], "w"),
     ("tasks", ("refer",), lambda seen: {call["tasks"] for call in seen["write_scenes"]}, {("refer",)}),
     ("train_samples", 13, lambda seen: seen["write_scenes"][0]["n"], 13),
-    ("rl_samples", 14, lambda seen: seen["write_scenes"][2]["n"], 14),
+    ("rl_samples", 14, lambda seen: seen["write_scenes"][3]["n"], 14),
     ("per_cell", 2, lambda seen: seen["write_mini"][0]["per_cell"], 2),
-    ("data_seed", 5, lambda seen: [call["seed"] for call in seen["write_scenes"]], [5, 6, 5]),
+    ("data_seed", 5, lambda seen: [call["seed"] for call in seen["write_scenes"]], [5, 6, 7, 5]),
 ]
 
 
@@ -78,15 +84,52 @@ def test_every_key_arrives(plan: MiniStudyRecipe, tmp_path: Path, monkeypatch: p
     make_data(given, tmp_path / "new", given.chosen)
     for key, _, found, expected in KEYS:
         assert found(seen) == expected, key
-    assert {key for key, *_ in KEYS} == MiniStudyRecipe.model_fields.keys() - StudyRecipe.model_fields.keys()
-    assert seen["write_scenes"][1]["n"] == 22 * 16, "sft_fresh sees no sample twice"
+    assert {key for key, *_ in KEYS} | {
+        "photos"
+    } == MiniStudyRecipe.model_fields.keys() - StudyRecipe.model_fields.keys()
+    assert seen["write_scenes"][1]["n"] == seen["write_scenes"][2]["n"] == 22 * 16, "no fresh sample is seen twice"
+    with pytest.raises(ConfigError, match="number of fresh samples"):
+        make_data(given.model_copy(update={"more_sft_steps": None}), tmp_path / "other", given.chosen)
+
+
+def test_data_of_photographs(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repository)
+    photos = folder_of_photographs(tmp_path / "photos", 12, size=(160, 120))
+    given = (*SMALL[:2], "per_cell=2", "tasks=[region, refer]", f"photos={photos}")
+    plan = located(load_recipe(MiniStudyRecipe, RECIPE.with_name("photo.yaml"), given), tmp_path)
+    assert [arm.name for arm in plan.chosen] == ["base", "sft", "sft_continued", "object_only", "dual"]
+    make_data(plan, tmp_path, plan.chosen)
+    light, rl, test = (DatasetFolder.open(str(path)) for path in (plan.train, plan.rl, plan.test))
+    assert (len(light), len(rl), light.card.tasks.keys()) == (12, 12, {"region", "refer"})
+    assert all(sample.trajectory for sample in light) and not any(sample.trajectory for sample in rl)
+    assert not [shared for a, b in ((light, test), (rl, test), (light, rl)) for shared in shared_images(a, b)]
+
+
+NOT_AT_FULL_SIZE = {"dual_from_fresh", "sft_fresh_continued"}
 
 
 def test_the_published_outcomes_belong_to_the_recipe(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(repository)
     whole = load_recipe(MiniStudyRecipe, RECIPE)
     cells = load_cells([repository / "docs/results/study-outcomes.jsonl"], whole)
-    assert {cell.arm for cell in cells} == ARMS.keys() and {cell.seed for cell in cells} == set(whole.seeds)
+    assert {cell.arm for cell in cells} == ARMS.keys() - NOT_AT_FULL_SIZE and {cell.seed for cell in cells} == set(
+        whole.seeds
+    )
+
+
+def published(run: Path, docs: Path) -> None:
+    """What ``keep`` writes: the command with what differs from the recipe, no path of this machine, and the table."""
+    page = docs / "README.md"
+    page.write_text("before\n<!-- study-x -->\nformer table\n<!-- end of study-x -->\nafter\n")
+    keep(run, "study-x", docs)
+    text = (docs / "study-x.json").read_text()
+    found = json.loads(text)
+    assert "-s 'train_samples=12'" in found["command"] and "rl_steps" not in found["command"]
+    assert str(docs) not in text and found["plan"]["train"] == "light" and found["benchmark"]["image_sets"] == 30
+    assert page.read_text().startswith("before\n<!-- study-x -->\n| percent") and "former" not in page.read_text()
+    assert "`sft` − `base`" in page.read_text() and page.read_text().endswith("<!-- end of study-x -->\nafter\n")
+    with pytest.raises(SystemExit, match="no place for the table"):
+        keep(run, "study-y", docs)
 
 
 def test_the_command(plan: MiniStudyRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,5 +147,8 @@ def test_the_command(plan: MiniStudyRecipe, tmp_path: Path, monkeypatch: pytest.
         app, ["--out", str(tmp_path / "other"), "--show", "--outcomes", str(out / "outcomes.jsonl"), *words]
     )
     assert shown.exit_code == 0 and not (tmp_path / "other" / "runs").exists()
+    told = CliRunner().invoke(app, ["--out", str(out), "--dry-run", *words])
+    assert told.exit_code == 0 and "nothing is left to train" in told.output, told.output
+    published(out, tmp_path)
     refused = CliRunner().invoke(app, ["--out", str(out), "-s", "arms=[best]"])
     assert refused.exit_code == 2 and "no arm best" in refused.stderr
