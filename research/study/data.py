@@ -19,6 +19,7 @@ from mirg.trajectories.checks import VerifyConfig
 from research.mini import write_mini
 from research.mini_small import SMALL_SEED, SMALL_TASKS, looking, small_sample, write_small
 from research.photo_mini import write_part, write_photo_mini
+from research.study.look_model import write_look_model
 from research.study.recipe import MiniStudyRecipe
 
 FOLDERS = {"train": "light", "test": "mini"}
@@ -31,7 +32,7 @@ def located(plan: MiniStudyRecipe, out: Path) -> MiniStudyRecipe:
     """``plan`` with the paths of the datasets of the study in ``out``."""
     folders = {role: folder for role, folder in FOLDERS.items() if role != "looks"}
     if plan.looks:
-        folders = FOLDERS | {"test": SMALL}
+        folders = FOLDERS | {"test": SMALL, "model": "model"}
     return plan.model_copy(update={role: str(out / "data" / folder) for role, folder in folders.items()})
 
 
@@ -72,6 +73,8 @@ def make_data(plan: MiniStudyRecipe, out: Path, arms: Collection[Arm]) -> None:
         write_mini(data / "mini", plan.per_cell, overwrite=True)
     if plan.looks and missing(SMALL):
         write_small(data / SMALL, plan.per_task, overwrite=True)
+    if plan.looks and arms and not Path(plan.model).is_dir():
+        write_look_model(Path(plan.model))
     needed = {arm.data for arm in arms if arm.stage}
     if needed & {"train", "object_level", "looks"}:
         annotated = samples("annotated", plan.train_samples, "train", plan.data_seed)

@@ -49,7 +49,7 @@ def main(run: Path, name: str = "study", docs: Path = ROOT / "docs" / "results")
 def command(plan: dict[str, Any]) -> str:
     """The command that runs such a study: the recipe, and the keys of ``plan`` that differ from it."""
     recipe = RECIPE.with_name("photo.yaml" if plan.get("photos") else "look.yaml" if plan.get("looks") else RECIPE.name)
-    usual = load_recipe(MiniStudyRecipe, recipe).model_dump(mode="json") | {"photos": None}
+    usual = _named(load_recipe(MiniStudyRecipe, recipe).model_dump(mode="json") | {"photos": None})
     named = _named(plan)
     other = [key for key in named if key in usual.keys() - PATHS and named[key] != usual[key]]
     given = [f"-s '{key}={json.dumps(named[key])}'" for key in other]
