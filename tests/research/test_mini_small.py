@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from mirg.answers.looks import Look, LookBudget, look_text, replay
 from mirg.data.scenes.generate import keys, make_draft
 from mirg.engines.looking import cut
-from mirg.families import FAMILIES
+from mirg.families import FAMILIES, PixelLimits
 from mirg.frames import from_frame, to_frame
 from mirg.geometry import share_inside
 from mirg.samples import DatasetFolder
@@ -34,6 +34,7 @@ from research.mini_small import (
 
 TINY = FAMILIES["mirg-tiny"]
 SEEN = (96, 96)
+LIMITS = PixelLimits(96 * 96, 96 * 96)
 
 
 def test_targets_of_the_whole_benchmark() -> None:
@@ -75,7 +76,9 @@ def test_the_command(tmp_path: Path) -> None:
     sample = next(sample for sample in samples if sample.task == "group_grounding")
     target = sample.targets[0]
     look = Look(target.image, square_around(target.box, random.Random(0)))
-    (step,) = replay(f"<think>{look_text(look, sample.sizes, TINY)}", sample.sizes, TINY, LookBudget(max_looks=1))
+    (step,) = replay(
+        f"<think>{look_text(look, sample.sizes, TINY)}", sample.sizes, TINY, LookBudget(max_looks=1), LIMITS
+    )
     assert step.pixels and step.shown == SEEN, "a crop is as large as an image that mirg-tiny has seen"
     left, upper, right, lower = step.pixels
     assert (right - left, lower - upper) == (SIDE * LOOK_SIDE,) * 2 and right - left > SEEN[0]

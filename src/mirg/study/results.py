@@ -99,7 +99,7 @@ def settings_digest(plan: StudyRecipe) -> str:
     if plan.more_sft_steps is not None:
         free.add("equal")
     if plan.looks is None:
-        free |= {"look_sft_steps", "look_rl_steps"}
+        free |= {"look_sft_steps", "look_rl_steps", "per_task"}  # the last is research/study's, too
     parts: list[object] = [DEFAULTS, plan.model_dump(mode="json", exclude=free)]
     apart = {"dtype", "threads", "model", "data"}
     stages = ("sft", "grpo") if plan.rl else ("sft",)
