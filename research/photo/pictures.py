@@ -6,6 +6,7 @@ and the place in it are known for every point, and with them every correspondenc
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,7 @@ def render(picture: Picture, photos: Sequence[Image.Image]) -> NDArray[np.uint8]
         if whole is None:
             whole = shown
         elif picture.blended:
-            whole = blended(whole, shown, (*box[:2], *size))
+            whole = blended(random.Random(repr(layer)), whole, shown, (*box[:2], *size))
         elif picture.softness:
             mask = Image.new("L", whole.size, 0)
             mask.paste(255, box)

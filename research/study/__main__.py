@@ -1,7 +1,8 @@
 """``python -m research.study --out RUN`` (or ``make study``): the study of docs/design/0008-study.md.
 
 It makes the datasets and runs ``mirg study`` on them: scenes and mirg-mini, or with
-``--recipe research/study/photo.yaml -s photos=FOLDER`` samples of photographs and photo-mini.
+``--recipe research/study/photo.yaml -s photos=FOLDER`` samples of photographs and photo-mini. With ``--recipe
+research/study/look.yaml``, half of the scenes have targets that cannot be recognised without a look.
 ``python -m research.study.keep RUN`` writes the results to docs.
 """
 
@@ -19,6 +20,7 @@ from mirg.config import load_recipe
 from mirg.console import fail
 from mirg.errors import MirgError
 from research.study.data import located, make_data
+from research.study.look import measure_further
 from research.study.recipe import RECIPE, MiniStudyRecipe
 
 
@@ -36,6 +38,8 @@ def study(
         plan = located(load_recipe(MiniStudyRecipe, recipe, overrides or ()), out)
         prepare = partial(make_data, plan, out)
         run(plan, out, elsewhere or (), jobs, show=show, dry_run=dry_run, prepare=prepare)
+        if plan.looks and not dry_run:
+            measure_further(plan, out)
     except MirgError as error:
         raise typer.Exit(fail(error)) from error
 

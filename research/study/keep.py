@@ -1,7 +1,7 @@
 """Publish the results of a study: ``python -m research.study.keep RUN [NAME]``.
 
 It writes docs/results/NAME.json, and its table between the two marks of NAME in docs/results/README.md. NAME is
-``study`` (the default), ``study-photo`` or ``study-fresh``.
+``study`` (the default), ``study-photo``, ``study-fresh`` or ``look``.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def main(run: Path, name: str = "study", docs: Path = ROOT / "docs" / "results")
 
 def command(plan: dict[str, Any]) -> str:
     """The command that runs such a study: the recipe, and the keys of ``plan`` that differ from it."""
-    recipe = RECIPE.with_name("photo.yaml") if plan.get("photos") else RECIPE
-    usual = load_recipe(MiniStudyRecipe, recipe).model_dump(mode="json") | {"photos": None}
+    recipe = RECIPE.with_name("photo.yaml" if plan.get("photos") else "look.yaml" if plan.get("looks") else RECIPE.name)
+    usual = _named(load_recipe(MiniStudyRecipe, recipe).model_dump(mode="json") | {"photos": None})
     named = _named(plan)
     other = [key for key in named if key in usual.keys() - PATHS and named[key] != usual[key]]
     given = [f"-s '{key}={json.dumps(named[key])}'" for key in other]
@@ -66,8 +66,8 @@ def _named(plan: dict[str, Any]) -> dict[str, Any]:
 
 
 def dumped(found: dict[str, Any]) -> str:
-    """JSON with one line for each row of the two long lists."""
-    rows = {key: found[key] for key in ("arms", "contrasts")}
+    """JSON with one line for each row of the long lists."""
+    rows = {key: found[key] for key in ("arms", "contrasts", "further", "further_contrasts", "looks") if key in found}
     head = json.dumps({key: value for key, value in found.items() if key not in rows}, indent=1)[:-2]
     for key, values in rows.items():
         lines = ",\n  ".join(json.dumps(_rounded(row)) for row in values)
@@ -94,14 +94,34 @@ def table(found: dict[str, Any]) -> str:
     lines += ["", f"| paired difference, points | {' | '.join(PAIRED.values())} |", "|---" * (len(PAIRED) + 1) + "|"]
     pairs: dict[tuple[str, str], dict[tuple[str, str], str]] = defaultdict(dict)
     for row in found["contrasts"]:
-        delta, low, high = (100 * row[key] for key in ("delta", "low", "high"))
-        words = f"{delta:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", "−")
-        clear = low > 0 or high < 0
-        pairs[row["b"], row["a"]][row["metric"], row["subset"]] = f"**{words}**" if clear else words
+        pairs[row["b"], row["a"]][row["metric"], row["subset"]] = _interval(row)
     for (b, a), values in pairs.items():
         lines.append(f"| `{b}` − `{a}` | {' | '.join(values[key] for key in PAIRED)} |")
     note = "With 95 % intervals over seeds and items; bold if they exclude 0. Compute is that of an arm's last stage."
-    return "\n".join(lines) + f"\n\n{note}\n"
+    return "\n".join(lines) + f"\n\n{note}\n" + _further(found)
+
+
+def _further(found: dict[str, Any]) -> str:
+    """The joint accuracy of each arm in each further evaluation of a study with looks; "" for another study."""
+    cells: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for row in found.get("further", ()):
+        if (row["metric"], row["subset"]) == ("joint_accuracy", "all"):
+            cells[row["on"], row["arm"]].append(row["value"])
+    if not cells:
+        return ""
+    lines = ["", "| joint Acc@0.5 | arm | percent, mean of seeds |", "|---|---|---|"]
+    lines += [f"| {on} | `{arm}` | {100 * sum(v) / len(v):.1f} |" for (on, arm), v in cells.items()]
+    lines += ["", "| joint Acc@0.5 | paired difference | points |", "|---|---|---|"]
+    for row in found["further_contrasts"]:
+        if (row["metric"], row["subset"]) == ("joint_accuracy", "all"):
+            lines.append(f"| {row['on']} | `{row['b']}` − `{row['a']}` | {_interval(row)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _interval(row: dict[str, Any]) -> str:
+    delta, low, high = (100 * row[key] for key in ("delta", "low", "high"))
+    words = f"{delta:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", "−")
+    return f"**{words}**" if low > 0 or high < 0 else words
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:

@@ -29,4 +29,5 @@ class MiniStudyRecipe(StudyRecipe):
     per_cell: int = Field(
         default=50, ge=1, description="Items of mirg-mini per family and level, or of photo-mini per task."
     )
+    per_task: int = Field(default=104, ge=1, description="Items of mirg-mini-small per task, in a study with looks.")
     data_seed: int = Field(default=0, ge=0, description="Seed of the training samples.")

@@ -51,6 +51,7 @@ SMALL = {
 PLACES = {
     "train": "light", "object_level": "objects", "fresh": "fresh", "more_fresh": "more", "rl": "rl", "test": "test",
 }  # fmt: skip
+LOOKING = ("sft_look", "dual_look", "dual_look_rewards")  # arms that need a dataset with looks
 Plan = Callable[..., StudyRecipe]
 
 
@@ -107,7 +108,9 @@ def test_arms_start_from_arms() -> None:
     order = list(ARMS)
     assert all(not arm.start or order.index(arm.start) < order.index(arm.name) for arm in ARMS.values())
     assert [arm.name for arm in plan(arms=("dual",)).chosen] == ["base", "sft", "dual"]
-    assert [arm.name for arm in plan().chosen] == order
+    assert [arm.name for arm in plan().chosen] == [name for name in order if name not in (*LOOKING, "dual_grounded")]
+    assert [arm.name for arm in plan(looks="l", rl_answers=0).chosen] == order[:-1], "dual_grounded must be named"
+    assert [arm.name for arm in plan(arms=("dual_grounded",)).chosen] == ["base", "sft", "dual_grounded"]
     assert not {"sft_fresh", "dual_from_fresh", "sft_fresh_continued"} & {arm.name for arm in plan(fresh=None).chosen}
     assert [arm.name for arm in plan(rl=None, fresh=None).chosen] == [
         "base",
@@ -124,6 +127,7 @@ def test_arms_start_from_arms() -> None:
         ({"arms": ("best",)}, "no arm best"),
         ({"seeds": (1, 1)}, "named twice"),
         ({"rl_answers": 1}, "never right only sometimes"),
+        ({"looks": "l", "rl_answers": 4}, "pass rates are measured without looks: the arm dual_look"),
         ({"arms": ("dual",), "rl": None}, "the arm dual needs a dataset: give the key rl"),
         ({"arms": ("sft_continued",), "more_sft_steps": None}, "the arm sft_continued needs the key more_sft_steps"),
     ],
@@ -157,6 +161,21 @@ def test_every_arm_is_a_recipe(tmp_path: Path) -> None:
     assert (by_run["sft"].dtype, trainer.asked[-1].dtype) == ("bfloat16", "float32")
 
 
+def test_arms_with_looks(tmp_path: Path) -> None:
+    trainer = Trainer()
+    wanted = plan(looks="looks", arms=(*LOOKING, "dual", "dual_grounded"), look_sft_steps=5, look_rl_steps=7)
+    for arm in wanted.chosen:
+        train_cell(wanted, arm, 3, tmp_path, trainer)
+    names = [arm.name for arm in wanted.chosen[1:]]
+    found = dict(zip(names, trainer.asked, strict=True))
+    assert {name: found[name].look.max_looks for name in names} == {name: 2 * (name in LOOKING) for name in names}
+    assert (found["sft_look"].data, found["sft_look"].steps, found["dual_look"].steps) == ("looks", 5, 7)
+    assert found["dual_look"].model == found["dual_look_rewards"].model == str(tmp_path / "runs" / "sft_look-3")
+    weights = {name: found[name].reward.looks.weights for name in names[1:] if found[name].stage == "grpo"}
+    assert weights["dual"] == weights["dual_look"] == {} and weights["dual_grounded"].keys() == {"grounded"}
+    assert weights["dual_look_rewards"].keys() == {"look_image", "look_cover"}
+
+
 def generations(seen: dict[str, list[Any]]) -> list[Any]:
     return [call["plan"].generation for name in ("evaluate", "write_difficulty") for call in seen[name]]
 
@@ -187,6 +206,7 @@ KEYS: list[tuple[str, Any, Any, Any]] = [
 ]  # fmt: skip
 ON_THE_PAGE = {"families", "expect"}  # test_page
 BEFORE_TRAINING = {"equal", "allow_leakage"}  # test_before.py
+OF_LOOKS = {"looks", "look_sft_steps", "look_rl_steps"}  # test_arms_with_looks
 
 
 def test_every_key_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +227,7 @@ def test_every_key_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for key, value, found, expected in KEYS:
         assert StudyRecipe.model_fields[key].default != value, key
         assert found(seen) == expected, key
-    assert {key for key, *_ in KEYS} | ON_THE_PAGE | BEFORE_TRAINING == StudyRecipe.model_fields.keys()
+    assert {key for key, *_ in KEYS} | ON_THE_PAGE | BEFORE_TRAINING | OF_LOOKS == StudyRecipe.model_fields.keys()
     assert seen["train"][3].data == str(tmp_path / "data" / "rated-sft-8")
 
 

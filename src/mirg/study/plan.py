@@ -13,11 +13,12 @@ from mirg.samples import DatasetFolder
 from mirg.samples.card import CARD_FILE
 from mirg.training.recipe import Dtype, GrpoRecipe, RlAnswers, SftRecipe
 
+_LOOKS = "look.max_looks=2"
 Role = Literal[
-    "train", "object_level", "fresh", "more_fresh", "rl"
+    "train", "object_level", "fresh", "more_fresh", "looks", "rl"
 ]  # a dataset that arms are trained on: a key of the recipe
-Steps = Literal["sft_steps", "more_sft_steps", "rl_steps"]
-PATHS = frozenset({"train", "object_level", "fresh", "more_fresh", "rl", "test"})
+Steps = Literal["sft_steps", "more_sft_steps", "look_sft_steps", "rl_steps", "look_rl_steps"]
+PATHS = frozenset({"train", "object_level", "fresh", "more_fresh", "looks", "rl", "test"})
 
 
 class Expectation(BaseModel):
@@ -55,6 +56,10 @@ class StudyRecipe(BaseModel):
         description="The training samples with trajectories without image-level reasoning, for the arm "
         "sft_object_level. None: no such arm.",
     )
+    looks: str | None = Field(
+        default=None,
+        description="Training samples with looks in their trajectories, for the arms with looks. None: no such arm.",
+    )
     rl_answers: RlAnswers = Field(
         default=4,
         description="Answers to each RL sample from the model that an arm of GRPO starts from. The arm is trained on "
@@ -78,6 +83,8 @@ class StudyRecipe(BaseModel):
         description="What continued SFT has as much of as GRPO: FLOPs, tokens that are trained on, or time.",
     )
     rl_steps: int = Field(default=800, ge=1, description="Steps of GRPO.")
+    look_sft_steps: int = Field(default=300, ge=1, description="Steps of SFT with looks.")
+    look_rl_steps: int = Field(default=800, ge=1, description="Steps of GRPO with looks.")
     dtype: Dtype | None = Field(default=None, description="Compute dtype of both stages. None: that of their recipes.")
     max_new_tokens: int = Field(default=512, ge=16, description="Longest answer in evaluations and ratings.")
     batch_size: int = Field(default=16, ge=1, description="Requests per forward pass in evaluations and ratings.")
@@ -95,6 +102,8 @@ class StudyRecipe(BaseModel):
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("a seed is named twice")
         for arm in self.chosen:
+            if arm.rated and self.rl_answers and arm.looks:
+                raise ValueError(f"pass rates are measured without looks: the arm {arm.name} needs rl_answers = 0")
             if arm.stage and not self.dataset(arm.data):
                 raise ValueError(f"the arm {arm.name} needs a dataset: give the key {arm.data}")
             if arm.stage and getattr(self, arm.steps) is None and self.reference(arm.start) is None:
@@ -116,7 +125,9 @@ class StudyRecipe(BaseModel):
     def chosen(self) -> list[Arm]:
         """The arms that are trained and those that they start from, in the order of :data:`ARMS`."""
         possible = [
-            arm.name for arm in ARMS.values() if all(self.dataset(step.data) for step in arm.path if step.stage)
+            arm.name
+            for arm in ARMS.values()
+            if not arm.named and all(self.dataset(step.data) for step in arm.path if step.stage)
         ]
         wanted = set(self.arms or possible)
         for name in reversed(ARMS):
@@ -157,7 +168,7 @@ class Arm:
 
     ``start`` is the arm whose model of the same seed this one continues from; the base has "". ``stage`` is "" for
     a model that is not trained. ``overrides`` are keys of the recipe of the stage; ``rate`` is the learning rate as a
-    multiple of the recipe's.
+    multiple of the recipe's. An arm that must be ``named`` is trained only if the recipe names it.
     """
 
     name: str
@@ -168,6 +179,12 @@ class Arm:
     steps: Steps = "sft_steps"
     overrides: tuple[str, ...] = ()
     rate: float = 1.0
+    named: bool = False
+
+    @property
+    def looks(self) -> bool:
+        """Whether the arm is trained with looks."""
+        return _LOOKS in self.overrides
 
     @property
     def rated(self) -> bool:
@@ -180,8 +197,8 @@ class Arm:
         return [*ARMS[self.start].path, self] if self.start else [self]
 
 
-def _rl(name: str, title: str, *overrides: str, start: str = "sft") -> Arm:
-    return Arm(name, title, start, "grpo", "rl", "rl_steps", overrides)
+def _rl(name: str, title: str, *overrides: str, start: str = "sft", steps: Steps = "rl_steps") -> Arm:
+    return Arm(name, title, start, "grpo", "rl", steps, overrides)
 
 
 def cell_name(arm: Arm, seed: int) -> str:
@@ -214,6 +231,16 @@ ARMS: dict[str, Arm] = {
         Arm(
             "sft_fresh_continued", "SFT on fresh trajectories continued", "sft_fresh", "sft", "more_fresh",
             "more_sft_steps", rate=0.5,
+        ),
+        Arm("sft_look", "SFT with looks", "base", "sft", "looks", "look_sft_steps", (_LOOKS,)),
+        _rl("dual_look", "dual, with looks", "reward.arm=dual", _LOOKS, start="sft_look", steps="look_rl_steps"),
+        _rl(
+            "dual_look_rewards", "dual, with looks that are rewarded", "reward.arm=dual", _LOOKS,
+            "reward.looks.look_image=0.2", "reward.looks.look_cover=0.2", start="sft_look", steps="look_rl_steps",
+        ),
+        Arm(
+            "dual_grounded", "dual, grounded thinking", "sft", "grpo", "rl", "rl_steps",
+            ("reward.arm=dual", "reward.looks.grounded=0.2"), named=True,
         ),
     )
 }  # fmt: skip

@@ -53,6 +53,11 @@ ABLATIONS: tuple[tuple[str, str], ...] = (
     ("sft_fresh", "dual_from_fresh"),
     ("sft_fresh_continued", "dual_from_fresh"),
     ("sft_fresh", "sft_fresh_continued"),
+    ("sft", "sft_look"),
+    ("dual", "dual_look"),
+    ("sft_look", "dual_look"),
+    ("dual_look", "dual_look_rewards"),
+    ("dual", "dual_grounded"),
 )
 OUTCOMES_FILE = "outcomes.jsonl"
 DEFAULTS = 1  # raise it when a default of a stage's recipe gets another value
@@ -93,6 +98,8 @@ def settings_digest(plan: StudyRecipe) -> str:
     free = {"photos", "seeds", "arms", "dtype", "sft", "grpo", "families", "expect", "allow_leakage", *PATHS}
     if plan.more_sft_steps is not None:
         free.add("equal")
+    if plan.looks is None:
+        free |= {"look_sft_steps", "look_rl_steps", "per_task"}  # the last is research/study's, too
     parts: list[object] = [DEFAULTS, plan.model_dump(mode="json", exclude=free)]
     apart = {"dtype", "threads", "model", "data"}
     stages = ("sft", "grpo") if plan.rl else ("sft",)

@@ -18,6 +18,7 @@ from time import monotonic
 from typing import Any
 
 import mirg
+from mirg.answers.looks import LookBudget
 from mirg.console import log_to_console, logger
 from mirg.errors import ConfigError
 from mirg.samples import DatasetFolder
@@ -29,7 +30,7 @@ PLAN_FILE, DIGESTS = "plan.json", "datasets"
 # Seeds and arms may be added to a study, and its datasets may be moved. All other keys must stay the same.
 _MAY_CHANGE = PATHS | {"seeds", "arms", "families", "expect", "allow_leakage"}
 # These may change until the first arm of GRPO begins, which they are about.
-_OF_GRPO = {"rl_answers", "rl_steps", "grpo", "more_sft_steps", "equal"}
+_OF_GRPO = {"rl_answers", "rl_steps", "look_rl_steps", "grpo", "more_sft_steps", "equal"}
 Train = Callable[[Any, Path], Path]
 
 
@@ -86,15 +87,24 @@ def is_measured(arm: Arm, seed: int, out: Path) -> bool:
 
 def measure_cell(plan: StudyRecipe, arm: Arm, seed: int, out: Path, train: Train) -> None:
     """Train one arm with one seed, and evaluate it on the test set."""
+    logger.info("— %s, seed %d", arm.title, seed)
+    evaluate_cell(plan, arm, seed, out, train_cell(plan, arm, seed, out, train))
+
+
+def evaluate_cell(
+    plan: StudyRecipe, arm: Arm, seed: int, out: Path, model: str, look: LookBudget | None = None
+) -> None:
+    """Evaluate the ``model`` of one arm and seed on the test set. ``look`` None: with the looks of its training."""
     from mirg.engines.base import Generation
     from mirg.engines.load import load_engine
     from mirg.evaluation.runner import Plan, evaluate
 
-    logger.info("— %s, seed %d", arm.title, seed)
-    model, name = train_cell(plan, arm, seed, out, train), cell_name(arm, seed)
+    name = cell_name(arm, seed)
+    if look is None:
+        look = plan.stage_recipe(arm.stage, arm.overrides).look if arm.stage else LookBudget()
     generation = Generation(max_new_tokens=plan.max_new_tokens, batch_size=plan.batch_size)
     test = DatasetFolder.open(plan.test)
-    summary = evaluate(load_engine(model), test, out / "eval" / name, Plan(generation=generation))
+    summary = evaluate(load_engine(model), test, out / "eval" / name, Plan(generation=generation, look=look))
     logger.info("%s: joint Acc@0.5 %.3f", name, summary["metrics"]["overall"]["joint_accuracy"]["mean"])
 
 

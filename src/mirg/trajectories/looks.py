@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mirg.answers.looks import crop_name
 from mirg.answers.markup import look_markup
@@ -25,16 +25,25 @@ LEAST = 0.12  # side of a look, as a share of that of the image
 MARGIN = 0.02  # around the object, more than the rounding of any frame
 READ_OFF = 0.5  # share of an object that a crop must show to show it
 
-Place = tuple[int, Box]  # an image and the box of a look in it
+Place = tuple[int, Box]  # an image and the box of a look in it, or of what is looked at
+Around = Callable[[Box, random.Random], Box]  # the box of an object -> the box of a look at it
 
 
-def with_looks(trajectory: Trajectory, sample: Sample, max_looks: int, *, plain: bool, seed: int = 0) -> Trajectory:
+def _around(box: Box, rng: random.Random) -> Box:
+    """A look that shows ``box`` at some place inside it, not always in the middle."""
+    sides = [_side(box[k], box[k + 2], rng) for k in (0, 1)]
+    return (sides[0][0], sides[1][0], sides[0][1], sides[1][1])
+
+
+def with_looks(
+    trajectory: Trajectory, sample: Sample, max_looks: int, *, plain: bool, seed: int = 0, around: Around = _around
+) -> Trajectory:
     """``trajectory`` with up to ``max_looks`` looks in front of what it says about the images; a pure function.
 
     ``plain``: in sentences, else in terse forms. It is returned unchanged if no target is small.
     """
     rng = random.Random(f"{seed} looks {sample.id}")
-    places = places_to_look(sample, max_looks, rng)
+    places = places_to_look(sample, max_looks, rng, around)
     if not places:
         return trajectory
     said, counts, voice = "", dict[int, int](), Voice(sample, seed)
@@ -51,13 +60,13 @@ def with_looks(trajectory: Trajectory, sample: Sample, max_looks: int, *, plain:
     return trajectory.model_copy(update={"thinking": chain, "writer": f"{trajectory.writer}+looks/1"})
 
 
-def places_to_look(sample: Sample, max_looks: int, rng: random.Random) -> list[Place]:
+def places_to_look(sample: Sample, max_looks: int, rng: random.Random, around: Around = _around) -> list[Place]:
     """Where a chain of ``sample`` looks, in order; empty if no target is small."""
     looks: list[Place] = []
     for target in ordered(sample.targets):
         seen = any(image == target.image and share_inside(target.box, box) >= 1.0 for image, box in looks)
         if _is_small(target.box) and not seen and len(looks) < max_looks:
-            looks.append((target.image, _around(target.box, rng)))
+            looks.append((target.image, around(target.box, rng)))
     if not looks or not sample.image_hidden or sample.meta.get(INCOMPLETE):
         return looks
     others = [
@@ -67,9 +76,9 @@ def places_to_look(sample: Sample, max_looks: int, rng: random.Random) -> list[P
         if k not in sample.target_images and image.role != "reference" and _is_small(note.box)
     ]
     chosen = rng.sample(others, min(len(others), rng.randint(0, max_looks - len(looks))))
-    around = [(k, _around(box, rng)) for k, box in sorted(chosen)]
+    further = [(k, around(box, rng)) for k, box in sorted(chosen)]
     return [
-        place for place in around if label_key(subject(sample)) not in map(label_key, shown(sample, *place))
+        place for place in further if label_key(subject(sample)) not in map(label_key, shown(sample, *place))
     ] + looks
 
 
@@ -82,12 +91,6 @@ def shown(sample: Sample, image: int, box: Box) -> list[str]:
 
 def _is_small(box: Box) -> bool:
     return (box[2] - box[0]) * (box[3] - box[1]) <= SMALL
-
-
-def _around(box: Box, rng: random.Random) -> Box:
-    """A look that shows ``box`` at some place inside it, not always in the middle."""
-    sides = [_side(box[k], box[k + 2], rng) for k in (0, 1)]
-    return (sides[0][0], sides[1][0], sides[0][1], sides[1][1])
 
 
 def _side(low: float, high: float, rng: random.Random) -> tuple[float, float]:

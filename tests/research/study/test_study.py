@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +23,7 @@ from mirg.samples import DatasetFolder
 from mirg.study.plan import ARMS, StudyRecipe
 from mirg.study.results import load_cells
 from research.mini import FAMILIES
+from research.mini_small import SIDE, SMALL_TASKS
 from research.study.__main__ import study
 from research.study.data import located, make_data
 from research.study.keep import main as keep
@@ -38,7 +39,8 @@ def plan(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> M
 
 
 def test_the_recipe(plan: MiniStudyRecipe) -> None:
-    assert plan.chosen == list(ARMS.values()) and plan.families == FAMILIES
+    with_looks = {name for name in ARMS if "look" in name} | {"dual_grounded"}
+    assert plan.chosen == [arm for arm in ARMS.values() if arm.name not in with_looks] and plan.families == FAMILIES
     sft, grpo = plan.stage_recipe("sft"), plan.stage_recipe("grpo")
     assert (sft.stage, grpo.stage, sft.optim.learning_rate) == ("sft", "grpo", 1e-3)
     assert [(row.a, row.b) for row in plan.expect] == [
@@ -85,7 +87,8 @@ def test_every_key_arrives(plan: MiniStudyRecipe, tmp_path: Path, monkeypatch: p
     for key, _, found, expected in KEYS:
         assert found(seen) == expected, key
     assert {key for key, *_ in KEYS} | {
-        "photos"
+        "photos",
+        "per_task",
     } == MiniStudyRecipe.model_fields.keys() - StudyRecipe.model_fields.keys()
     assert seen["write_scenes"][1]["n"] == seen["write_scenes"][2]["n"] == 22 * 16, "no fresh sample is seen twice"
     with pytest.raises(ConfigError, match="number of fresh samples"):
@@ -105,7 +108,38 @@ def test_data_of_photographs(repository: Path, tmp_path: Path, monkeypatch: pyte
     assert not [shared for a, b in ((light, test), (rl, test), (light, rl)) for shared in shared_images(a, b)]
 
 
-NOT_AT_FULL_SIZE = {"dual_from_fresh", "sft_fresh_continued"}
+@pytest.fixture(scope="module")
+def looking(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[MiniStudyRecipe, Path]:
+    """The recipe with looks, and the folder of its datasets."""
+    out = tmp_path_factory.mktemp("look")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(repository)
+        plan = located(load_recipe(MiniStudyRecipe, RECIPE.with_name("look.yaml"), LITTLE), out)
+        make_data(plan, out, plan.chosen)
+    return plan, out
+
+
+LITTLE = ("train_samples=6", "rl_samples=2", "per_cell=1", "per_task=1", "tasks=[refer, difference]")
+
+
+def test_data_with_looks(looking: tuple[MiniStudyRecipe, Path]) -> None:
+    plan, out = looking
+    light, looks, rl, test = (
+        list(DatasetFolder.open(str(path))) for path in (plan.train, plan.looks, plan.rl, plan.test)
+    )
+    assert [s.id for s in light] == [s.id for s in looks] and (len(light), len(rl)) == (6, 2)
+    for plain, looked in zip(light, looks, strict=True):
+        assert plain.trajectory and looked.trajectory and "<look" not in plain.trajectory.thinking
+        assert ("<look" in looked.trajectory.thinking) == (looked.images[0].width == SIDE), "only at small targets"
+    assert Counter(s.images[0].width for s in (*light, *rl)) == {96: 4, SIDE: 4}
+    assert {s.task for s in test} == SMALL_TASKS.keys() and SMALL_TASKS.items() <= plan.families.items()
+    assert (
+        DatasetFolder.open(out / "data" / "mini").card.name.startswith("mirg-mini-") and plan.expect[0].b == "sft_look"
+    )
+
+
+NOT_AT_FULL_SIZE = {"dual_from_fresh", "sft_fresh_continued", "dual_grounded"}
+NOT_AT_FULL_SIZE |= {arm.name for arm in ARMS.values() if arm.looks}
 
 
 def test_the_published_outcomes_belong_to_the_recipe(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,3 +186,36 @@ def test_the_command(plan: MiniStudyRecipe, tmp_path: Path, monkeypatch: pytest.
     published(out, tmp_path)
     refused = CliRunner().invoke(app, ["--out", str(out), "-s", "arms=[best]"])
     assert refused.exit_code == 2 and "no arm best" in refused.stderr
+
+
+def test_the_command_with_looks(
+    looking: tuple[MiniStudyRecipe, Path], tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every arm is evaluated on mirg-mini as well, those with looks with fewer looks, and nothing is done twice."""
+    monkeypatch.chdir(repository)
+    first, then = '<think><look>{"image": 1, "bbox_2d": [0, 0, 400, 400]}</look>', "</think><answer>none</answer>"
+    engine = ScriptedEngine(lambda request, _: then if request.messages[1:] else first)
+    monkeypatch.setattr("mirg.engines.load.load_engine", lambda _: engine)
+    monkeypatch.setattr("mirg.cli.train.train", write_run)
+    app = typer.Typer()
+    app.command()(study)
+    given = (*LITTLE, "arms=[sft, dual_look]", "seeds=[0]", "batch_size=24")
+    words = ["--recipe", "research/study/look.yaml", *(word for pair in given for word in ("-s", pair))]
+    asked = []
+    for _ in range(2):
+        done = CliRunner().invoke(app, ["--out", str(looking[1]), *words])
+        assert done.exit_code == 0, done.output
+        asked.append(len(engine.asked))
+    found = json.loads((looking[1] / "study.json").read_text())
+    assert asked[0] == asked[1], "the second command asks nothing"
+    ran = {(row["on"], row["arm"]) for row in found["further"]}
+    with_looks = {(name, arm) for name in ("no look", "one look") for arm in ("sft_look", "dual_look")}
+    assert ran == with_looks | {("mirg-mini", arm) for arm in ("sft", "sft_look", "dual_look")}
+    assert {row["on"] for row in found["looks"]} == {"", "mirg-mini", "one look"}
+    assert {row["looks"] for row in found["looks"]} == {1.0} and (
+        looking[1] / "further/mirg-mini/report.html"
+    ).is_file()
+    (tmp_path / "README.md").write_text("<!-- look -->\n<!-- end of look -->\n")
+    keep(looking[1], "look", tmp_path)
+    assert "--recipe research/study/look.yaml" in json.loads((tmp_path / "look.json").read_text())["command"]
+    assert "| mirg-mini |" in (tmp_path / "README.md").read_text()
