@@ -148,6 +148,7 @@ def update(loaded: LoadedModel, optimizer: torch.optim.Optimizer, loss: torch.Te
 def warm_up(loaded: LoadedModel, items: list[Any], budget: LookBudget, steps: int) -> None:
     """Supervised fine-tuning on written completions: look at the target, then answer. The crop itself is not learnt."""
     optimizer = torch.optim.AdamW(loaded.model.parameters(), lr=2e-3)
+    losses: list[torch.Tensor] = []
     for step in range(steps):
         losses = []
         for sample, images in [items[(4 * step + k) % len(items)] for k in range(4)]:

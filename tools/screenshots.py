@@ -57,7 +57,9 @@ def draw_box(tab: Any) -> None:
 
 def shots(trained: str | None) -> list[Shot]:
     """The pictures; the one of two models needs a ``trained`` run that started from mirg-tiny."""
-    two = [Shot("app-two", ("app", trained, "--against", "mirg-tiny"), lambda tab: example(tab, "The same object"))]
+    two = [
+        Shot("app-two", ("app", trained or "", "--against", "mirg-tiny"), lambda tab: example(tab, "The same object"))
+    ]
     return [
         Shot("app", ("app",), example),
         Shot("app-box", ("app",), draw_box),

@@ -129,4 +129,4 @@ def _rounded(row: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:3])
+    main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "study")

@@ -45,7 +45,8 @@ def measure_further(plan: MiniStudyRecipe, out: Path) -> None:
             kept = [row for row in rows if row["subset"] in SUBSETS]
             added[key] += [{"on": name} | {k: v for k, v in row.items() if "tokens" not in k} for row in kept]
         added["looks"] += looks_of(plan, place, name)
-    write_json_atomic(out / "study.json", read_json(out / "study.json") | added)
+    known: dict[str, Any] = read_json(out / "study.json")  # type: ignore[assignment]
+    write_json_atomic(out / "study.json", known | added)
 
 
 def looks_of(plan: MiniStudyRecipe, place: Path, name: str) -> list[dict[str, Any]]:

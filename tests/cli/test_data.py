@@ -22,7 +22,7 @@ def test_photos_check_build_check(mirg, photos: Path, tmp_path: Path) -> None:
     made = mirg("data", "photos", photos, tmp_path / "a", "--n", 12, "--side", 128)
     assert made.exit_code == 0
     assert "7 image files: 7 photographs, 0 copies, 0 rejected" in made.stdout
-    assert "12 samples (difference 4, refer 4, region 4)" in made.stdout
+    assert "from 6 photographs of the train split" in made.stdout and "odd_one_out 1" in made.stdout
     checked = mirg("data", "check", tmp_path / "a")
     assert (checked.exit_code, checked.stdout) == (0, "12 rows: 12 accepted, 0 rejected\n")
     built = mirg("trajectories", "build", tmp_path / "a", tmp_path / "b")

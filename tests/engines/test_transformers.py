@@ -75,7 +75,7 @@ def test_every_request_gets_its_own_answer(
     """The order of any number of requests of any lengths, on an engine whose model repeats the sample's id."""
     batches: list[list[str]] = []
 
-    def echo(batch: list[Request], settings: Generation, n: int, _watch: object) -> list[list[Completion]]:
+    def echo(batch: list[Request], settings: Generation, n: int) -> list[list[Completion]]:
         batches.append([request.sample_id for request in batch])
         return [[Completion(request.sample_id, 1, "stop")] * n for request in batch]
 

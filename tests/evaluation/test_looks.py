@@ -109,7 +109,7 @@ def test_without_looks_nothing_is_written_about_them(small: DatasetFolder, tmp_p
     assert rows and not any({"looks", "look_rewards"} & row.keys() for row in rows)
     assert "looks" not in summary and "looks" not in summary["metrics"] and "look" not in summary["settings"]
     page = page_of(tmp_path / "out", small)
-    assert "looked at" not in page and "text.look" not in page
+    assert "part that the model looked at" not in page and "text.look" not in page
 
 
 def test_looks_are_for_boxes(small: DatasetFolder) -> None:

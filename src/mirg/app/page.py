@@ -293,7 +293,7 @@ class Doors:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 added = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
-                message = message | {"headers": [*message["headers"], *added]}
+                message = {**message, "headers": [*message["headers"], *added]}
             await send(message)
 
         path = scope["path"].removeprefix("/gradio_api/")

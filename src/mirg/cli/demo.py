@@ -226,7 +226,7 @@ def _rate(plan: DemoRecipe, out: Path) -> Path:
 def _enough_to_learn_from(plan: DemoRecipe, rated: Path, overrides: list[str]) -> bool:
     """Whether a GRPO step can be filled with samples that are right sometimes; if not, a warning says what is done."""
     needed = load_recipe(GrpoRecipe, plan.grpo, overrides).prompts_per_step
-    rates = [sample.meta["pass_rate"] for sample in DatasetFolder.open(rated)]
+    rates: list[Any] = [sample.meta["pass_rate"] for sample in DatasetFolder.open(rated)]
     found = sum(0 < rate < 1 for rate in rates)
     if found < needed:
         warn(

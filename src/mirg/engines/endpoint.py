@@ -337,7 +337,7 @@ class Stream:
 
     def __init__(self) -> None:
         self._plain: list[str] = []
-        self._message = dict.fromkeys(("content", *_REASONING), "")
+        self._message: dict[str, str] = dict.fromkeys(("content", *_REASONING), "")
         self._whole: dict[str, Any] = {}
         self._finish: str | None = None
 
@@ -359,7 +359,8 @@ class Stream:
         self._finish = choice.get("finish_reason") or self._finish
         delta = choice.get("delta")
         grown = {name: _text(delta.get(name)) for name in self._message} if isinstance(delta, dict) else {}
-        self._message |= {name: self._message[name] + text for name, text in grown.items()}
+        for name, text in grown.items():
+            self._message[name] += text
         return any(grown.values())
 
     def reply(self, without_key: Callable[[str], str]) -> Reply:

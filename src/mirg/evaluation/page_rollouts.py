@@ -59,6 +59,7 @@ def rollouts_section(name: str, folder: Path, run: Path, data: Path | None, note
 def _chosen_steps(path: Path) -> tuple[dict[int, list[Row]], int]:
     """The rows of up to ``STEPS`` steps from the first to the last, and the number of all steps; one pass."""
     kept: dict[int, list[Row]] = {}
+    last: dict[int, list[Row]] = {}
     every, total = 1, 0
     rows = (row for _, row in read_jsonl(path) if isinstance(row, dict) and _whole(row))
     for number, (step, of_step) in enumerate(groupby(rows, key=lambda row: row["step"])):
@@ -69,8 +70,7 @@ def _chosen_steps(path: Path) -> tuple[dict[int, list[Row]], int]:
         if len(kept) >= 2 * STEPS:
             every *= 2
             kept = dict(list(kept.items())[::2])
-    if total:
-        kept |= last
+    kept |= last
     numbers = sorted(kept)
     if len(numbers) > STEPS:
         numbers = sorted({numbers[round(k * (len(numbers) - 1) / (STEPS - 1))] for k in range(STEPS)})
@@ -161,9 +161,9 @@ def group_advantages(rows: Sequence[Row], of_step: Sequence[float], recipe: Row)
     if _value(recipe, "admission.policy", "skip") != "off" and spread <= gate:
         return [0.0] * len(rows)
     divisor = 1.0 if scale == "none" else (_spread(of_step) if scale == "batch" else spread) + _EPSILON
-    found = [row.get("object") for row in rows]
+    found = [part for row in rows if isinstance(part := row.get("object"), int | float)]
     weight = 1.0
-    if _value(recipe, "admission.difficulty_weight", False) and all(isinstance(part, int | float) for part in found):
+    if _value(recipe, "admission.difficulty_weight", False) and len(found) == len(rows):
         weight = math.exp(1.0 - fmean(found))
     mean = fmean(totals)
     return [weight * (total - mean) / divisor for total in totals]

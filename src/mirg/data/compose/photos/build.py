@@ -108,7 +108,7 @@ def write_photo_samples(
 
 _LEAST = {  # photographs and images of a sample that a task needs, if not 1 and 2
     "refer": (2, 3),
-    "object_tracking": (2, 2),
+    "object_tracking": (3, 2),
     "multi_target": (2, 2),
     "odd_one_out": (1, 3),
     "group_grounding": (2, 2),

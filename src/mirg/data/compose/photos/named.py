@@ -35,6 +35,7 @@ _EDITIONS = 3  # of each photograph, with other cut-outs
 _MOST = 4  # cut-outs on one photograph
 _SIDES = (0.2, 0.45)  # of the longer side of a cut-out, as a share of the shorter side of the photograph
 _OPAQUE = 128  # least alpha, of 255, of the pixels that the box of a cut-out encloses
+_OPAQUE_ONLY = [0] * _OPAQUE + [255] * (256 - _OPAQUE)  # a table of Image.point
 _MAX_HIDDEN = 0.15  # share of an annotated object that a cut-out may cover
 _NAME = re.compile(r"(?:an?|the|some) (?=\w)", re.IGNORECASE)
 _MOST_WORDS = 4
@@ -100,7 +101,7 @@ def _transparent(path: Path, side: int) -> Image.Image | None:
     except (ImageError, OSError, ValueError, SyntaxError):
         return None
     image.thumbnail((side, side))
-    box = image.getchannel("A").point(lambda alpha: 255 * (alpha >= _OPAQUE)).getbbox()
+    box = image.getchannel("A").point(_OPAQUE_ONLY).getbbox()
     transparent = any(image.getchannel("A").histogram()[:_OPAQUE])
     return image.crop(box) if box and transparent else None
 
@@ -169,7 +170,7 @@ def _with(
         scale = rng.uniform(*_SIDES) * min(image.size) / max(cutout.image.size)
         piece = cutout.image.resize([max(1, round(scale * side)) for side in cutout.image.size])
         # The box is that of the pixels that are opaque after scaling.
-        box = piece.getchannel("A").point(lambda alpha: 255 * (alpha >= _OPAQUE)).getbbox()
+        box = piece.getchannel("A").point(_OPAQUE_ONLY).getbbox()
         piece = piece.crop(box) if box else piece
         place = free_place(rng, image.size, piece.size, taken)
         if not box or place is None:

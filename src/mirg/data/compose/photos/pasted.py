@@ -27,7 +27,7 @@ _COPIES = (2, 4)
 def object_tracking(rng: random.Random, pool: PhotoPool) -> Draft | None:
     """A piece of a photograph before other backgrounds, marked in Image-1: where is it in one, or all, of the others?
 
-    Needs two photographs. None if every piece looks like a place of the backgrounds.
+    Needs three photographs. None if every piece looks like a place of the backgrounds.
     """
     donor, backgrounds = _drawn(rng, pool, rng.randint(2, pool.config.max_images))
     pieces = _pieces(rng, pool, donor, backgrounds)
