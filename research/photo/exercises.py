@@ -53,12 +53,12 @@ class Goals(NamedTuple):
     """For every visual token of some pictures, the first earlier picture that shows the same place."""
 
     number: NDArray[np.int64]  # (tokens,) of that picture, from 1; 0 for none
-    place: NDArray[np.float64]  # (tokens, 2) where it shows it, fractions
+    place: NDArray[np.float64]  # (tokens, 2) the place in it, fractions
     boxes: NDArray[np.float64]  # (tokens, 8) the box of all that both show, there and here, fractions
 
 
 def goals(pictures: Sequence[Picture]) -> Goals:
-    """What the visual tokens of all pictures, one after the other, should know about earlier pictures."""
+    """What the visual tokens of all pictures, in order, should know about earlier pictures."""
     parts = []
     for k, picture in enumerate(pictures):
         count = picture.grid[0] * picture.grid[1]

@@ -47,7 +47,7 @@ class Teacher:
 
 
 def main(model: Path, out: Path, folders: list[Path], count: int = 3000) -> None:
-    """Write ``count`` views of all photographs in turn, with their features."""
+    """Write ``count`` views of all photographs, equally many of each, with their features."""
     import onnx.utils  # type: ignore[import-not-found]
     import onnxruntime  # type: ignore[import-not-found]
 

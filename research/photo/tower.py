@@ -117,7 +117,7 @@ def teacher_loss(
 
 
 def see(visual: nn.Module, images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-    """The visual tokens of all images, one after the other, (tokens, width)."""
+    """The visual tokens of all images in order, (tokens, width)."""
     return visual(*patches(images), return_dict=True).pooler_output
 
 
@@ -158,5 +158,5 @@ def soft_bins(logits: torch.Tensor, values: torch.Tensor, weights: torch.Tensor 
 
 
 def expected(logits: torch.Tensor) -> torch.Tensor:
-    """The mean value in [0, 1] that ``logits`` (..., BINS) stand for."""
+    """The mean value in [0, 1] of the distribution that ``logits`` (..., BINS) give."""
     return logits.softmax(-1) @ torch.linspace(0, 1, BINS)

@@ -112,7 +112,7 @@ def _language(
     photos: Photos,
     held_out: Photos,
 ) -> None:
-    """Train the language model and the merger of the visual tokens; the rest of the tower stays as it is."""
+    """Train the language model and the merger of the visual tokens; the rest of the tower is not trained any more."""
     prepare_language(model, processor.tokenizer, same, photos, recipe.seed)
     readers = LanguageReaders(model.config.text_config.hidden_size)
     optimiser = Optimiser([model, readers], recipe.language_steps, recipe.language_learning_rate)

@@ -25,7 +25,7 @@ LEAST = 0.12  # side of a look, as a share of that of the image
 MARGIN = 0.02  # around the object, more than the rounding of any frame
 READ_OFF = 0.5  # share of an object that a crop must show to show it
 
-Place = tuple[int, Box]  # an image and the box of a look in it, or of what is looked at
+Place = tuple[int, Box]  # an image and the box of a look in it, or of an object in it
 Around = Callable[[Box, random.Random], Box]  # the box of an object -> the box of a look at it
 
 

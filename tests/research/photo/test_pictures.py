@@ -90,7 +90,7 @@ def test_an_exercise_names_what_its_pictures_show(kind: str) -> None:
 
 
 def test_a_crop_matches_its_place() -> None:
-    """The tokens of a crop are found inside the box that it was cut from, whatever the zoom and the mirror."""
+    """The tokens of a crop are found inside the box that it was cut from, for any zoom, mirrored or not."""
     rng = np.random.default_rng(0)
     for _ in range(20):
         scene = draw.scene(rng, PHOTOS, int(rng.integers(len(PHOTOS))))
