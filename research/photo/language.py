@@ -1,9 +1,9 @@
 """Stage 2: the language model learns to read correspondences off the visual tokens, densely and in words.
 
-Besides the completions, readers of the hidden states of visual tokens are trained: the number of the image they belong to after
-the first layer; after :data:`MATCH_LAYER` the earlier image that shows the same place, and where; one layer later the
-boxes of all that the two images share there, or of the place in which they differ. The token that ends an image gathers
-this for the whole image.
+Besides the completions, readers of the hidden states of visual tokens are trained: the number of the image they belong
+to after the first layer; after :data:`MATCH_LAYER` the earlier image that shows the same place, and where; one layer
+later the boxes of all that the two images share there, or of the place in which they differ. The token that ends an
+image gathers this for the whole image.
 """
 
 from __future__ import annotations

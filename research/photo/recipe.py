@@ -33,3 +33,4 @@ class PhotoRecipe(Section):
     language_batch: int = Field(default=16, ge=1, description="Exercises in one step.")
     language_learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     log_every: int = Field(default=50, ge=1)
+    save_every: int = Field(default=100, ge=1, description="Steps from one saved state to the next.")

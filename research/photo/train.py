@@ -1,18 +1,20 @@
 """From a recipe to a model folder: the tower, then the language model.
 
-Every batch is a pure function of (seed, stage, step). A stage that is finished is not repeated.
+Every batch is a pure function of (seed, stage, step). A run that was stopped continues from its last saved step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from mirg.console import logger
 from mirg.models.tiny import GRID, MAX_IMAGES, TinyConfig, build_tiny
@@ -35,10 +37,10 @@ from research.photo.recipe import PhotoRecipe
 from research.photo.teacher import Teacher
 from research.photo.tower import TowerReaders, draw_pairs, pair_loss, see, teacher_loss
 
-TOWER_FILE = "tower.safetensors"
 _HELD_OUT = 48  # pairs, and exercises, of photographs that are only measured on
 _SMOOTHING = 0.95
 Photos = Sequence[Image.Image]
+Measured = tuple[torch.Tensor, dict[str, float]]  # a loss, and what to log
 
 
 def train_photo(recipe: PhotoRecipe, output: str | Path) -> Path:
@@ -74,33 +76,22 @@ def _tower(
     recipe: PhotoRecipe, run: RunFolder, model: Any, config: TinyConfig, photos: Photos, held_out: Photos
 ) -> torch.Tensor:
     """Train the vision tower; returns the projection in which the same places are alike."""
-    visual, path = model.model.visual, run.path / TOWER_FILE
-    readers = TowerReaders(config.vision_width, config.width)
-    if not path.is_file():
-        look_at_neighbours(visual, torch.Generator().manual_seed(recipe.seed))
-        optimiser = Optimiser([visual, readers], recipe.tower_steps, recipe.tower_learning_rate)
-        teacher = Teacher(recipe.teacher) if recipe.teacher else None
-        asked = draw_pairs(np.random.default_rng(99), held_out, _HELD_OUT) if held_out else None
-        log = _Log(run, "tower", recipe.tower_steps, recipe.log_every)
-        for step in range(recipe.tower_steps):
-            rng = np.random.default_rng((recipe.seed, 1, step))
-            pairs = draw_pairs(rng, photos, recipe.tower_batch)
-            with autocast(recipe.dtype):
-                loss, measured = pair_loss(visual, readers, pairs, photos)
-                if teacher is not None:
-                    views, features = teacher.draw(rng, recipe.teacher_batch)
-                    gap, measured["teacher"] = teacher_loss(visual, readers, views, features)
-                    loss = loss + recipe.teacher_weight * gap
-            optimiser.step(loss)
-            if log.due(measured) and asked is not None:
-                with torch.no_grad(), autocast(recipe.dtype):
-                    log.held_out(pair_loss(visual, readers, asked, held_out)[1])
-        whole = {f"visual.{k}": v for k, v in visual.state_dict().items()} | {"same": readers.same.weight}
-        save_file({name: tensor.detach().contiguous() for name, tensor in whole.items()}, path)
-    kept = load_file(path)
-    same = kept.pop("same")
-    visual.load_state_dict({name.removeprefix("visual."): tensor for name, tensor in kept.items()})
-    return same
+    visual, readers = model.model.visual, TowerReaders(config.vision_width, config.width)
+    look_at_neighbours(visual, torch.Generator().manual_seed(recipe.seed))
+    teacher = Teacher(recipe.teacher) if recipe.teacher else None
+    asked = draw_pairs(np.random.default_rng(99), held_out, _HELD_OUT) if held_out else None
+
+    def loss(rng: np.random.Generator) -> Measured:
+        found, measured = pair_loss(visual, readers, draw_pairs(rng, photos, recipe.tower_batch), photos)
+        if teacher is not None:
+            views, features = teacher.draw(rng, recipe.teacher_batch)
+            gap, measured["teacher"] = teacher_loss(visual, readers, views, features)
+            found = found + recipe.teacher_weight * gap
+        return found, measured
+
+    stage = Stage(run, recipe, "tower", recipe.tower_steps, 0, {"visual": visual, "readers": readers})
+    stage.train(recipe.tower_learning_rate, loss, asked and (lambda: pair_loss(visual, readers, asked, held_out)))
+    return readers.same.weight.detach()
 
 
 def _language(
@@ -113,20 +104,78 @@ def _language(
     held_out: Photos,
 ) -> None:
     """Train the language model and the merger of the visual tokens; the rest of the tower is not trained any more."""
-    prepare_language(model, processor.tokenizer, same, photos, recipe.seed)
+    tokenizer = processor.tokenizer
+    prepare_language(model, tokenizer, same, photos, recipe.seed)
     readers = LanguageReaders(model.config.text_config.hidden_size)
-    optimiser = Optimiser([model, readers], recipe.language_steps, recipe.language_learning_rate)
     asked = draw_batch(np.random.default_rng(99), held_out, _HELD_OUT) if held_out else None
-    log = _Log(run, "language", recipe.language_steps, recipe.log_every, recipe.tower_steps)
+
+    def loss(rng: np.random.Generator) -> Measured:
+        return language_loss(model, tokenizer, readers, draw_batch(rng, photos, recipe.language_batch), photos)
+
+    modules = {"model": model, "readers": readers}
+    stage = Stage(run, recipe, "language", recipe.language_steps, recipe.tower_steps, modules)
     model.train()
-    for step in range(recipe.language_steps):
-        batch = draw_batch(np.random.default_rng((recipe.seed, 2, step)), photos, recipe.language_batch)
-        with autocast(recipe.dtype):
-            loss, measured = language_loss(model, processor.tokenizer, readers, batch, photos)
-        optimiser.step(loss)
-        if log.due(measured) and asked is not None:
-            with torch.no_grad(), autocast(recipe.dtype):
-                log.held_out(language_loss(model, processor.tokenizer, readers, asked, held_out)[1])
+    rate = recipe.language_learning_rate
+    stage.train(rate, loss, asked and (lambda: language_loss(model, tokenizer, readers, asked, held_out)))
+
+
+class Stage:
+    """The steps of one stage. What it trains is in ``NAME.safetensors`` of the run, written every few steps.
+
+    A batch is a pure function of (seed, stage, step), so a run that was stopped ends with the same weights.
+    """
+
+    def __init__(
+        self, run: RunFolder, recipe: PhotoRecipe, name: str, steps: int, offset: int, modules: dict[str, nn.Module]
+    ) -> None:
+        self._run, self._recipe, self._name, self._steps, self._offset = run, recipe, name, steps, offset
+        self._path, self._modules = run.path / f"{name}.safetensors", modules
+
+    def train(self, rate: float, loss: Callable[[np.random.Generator], Measured], held_out: Any) -> None:
+        """Take the steps that are left; ``held_out``, if there is one, is measured whenever a line is logged."""
+        optimiser = Optimiser(list(self._modules.values()), self._steps, rate)
+        self._load(optimiser)
+        progress, mean = Progress(self._name, self._steps, optimiser.done), dict[str, float]()
+        while optimiser.done < self._steps:
+            rng = np.random.default_rng((self._recipe.seed, 1 + (self._offset > 0), optimiser.done))
+            with autocast(self._recipe.dtype):
+                found, measured = loss(rng)
+            optimiser.step(found)
+            for key, value in measured.items():
+                mean[key] = _SMOOTHING * mean.get(key, value) + (1 - _SMOOTHING) * value
+            progress.step(optimiser.done, mean)
+            last = optimiser.done == self._steps
+            if last or optimiser.done % self._recipe.log_every == 0:
+                with torch.no_grad(), autocast(self._recipe.dtype):
+                    apart = held_out()[1] if held_out else {}
+                self._run.log(self._offset + optimiser.done, mean | {f"held_out/{k}": v for k, v in apart.items()})
+            if last or optimiser.done % self._recipe.save_every == 0:
+                self._save(optimiser)
+
+    def _save(self, optimiser: Optimiser) -> None:
+        kept = {f"optimiser.{name}": tensor for name, tensor in optimiser.state().items()}
+        for part, module in self._modules.items():  # the output layer of the model is its word embedding
+            state = {name: tensor for name, tensor in module.state_dict().items() if not name.startswith("lm_head")}
+            kept |= {f"{part}.{name}": tensor for name, tensor in state.items()}
+        draft = self._path.with_suffix(".draft")
+        save_file({name: t.contiguous() for name, t in kept.items()}, draft, metadata={"done": str(optimiser.done)})
+        draft.replace(self._path)
+
+    def _load(self, optimiser: Optimiser) -> None:
+        done = 0
+        if self._path.is_file():
+            with safe_open(self._path, framework="pt") as opened:
+                done = int((opened.metadata() or {})["done"])
+            kept = load_file(self._path)
+            for part, module in self._modules.items():
+                module.load_state_dict(_part(kept, part), strict=False)
+            optimiser.restore(_part(kept, "optimiser"), done)
+        if done < self._steps:
+            self._run.rewind(self._offset + done)
+
+
+def _part(kept: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    return {key.removeprefix(f"{name}."): tensor for key, tensor in kept.items() if key.startswith(f"{name}.")}
 
 
 @torch.no_grad()
@@ -147,28 +196,3 @@ def prepare_language(model: Any, tokenizer: Any, same: torch.Tensor, photos: Pho
     read_by_label(model.model.language_model.layers, END_LAYER + 1)
     for name, weight in visual.named_parameters():
         weight.requires_grad_(name.startswith(("merger", "deepstack")))
-
-
-class _Log:
-    """Smoothed measurements of a stage, written every few steps."""
-
-    def __init__(self, run: RunFolder, stage: str, steps: int, every: int, offset: int = 0) -> None:
-        self._run, self._every, self._offset, self._steps = run, every, offset, steps
-        self._progress = Progress(stage, steps, 0)
-        self._mean: dict[str, float] = {}
-        self._done = 0
-
-    def due(self, measured: dict[str, float]) -> bool:
-        """Take in one step; whether its values were written."""
-        for key, value in measured.items():
-            self._mean[key] = _SMOOTHING * self._mean.get(key, value) + (1 - _SMOOTHING) * value
-        self._done += 1
-        self._progress.step(self._done, self._mean)
-        if self._done % self._every and self._done != self._steps:
-            return False
-        self._run.log(self._offset + self._done, dict(self._mean))
-        return True
-
-    def held_out(self, measured: dict[str, float]) -> None:
-        """Write what was measured on photographs that are not learnt from."""
-        self._run.log(self._offset + self._done, {f"held_out/{key}": value for key, value in measured.items()})

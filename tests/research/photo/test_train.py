@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 from mirg.errors import ConfigError
 from mirg.models.load import load_model
 from mirg.storage import read_json
+from research.photo import train
 from research.photo.recipe import PhotoRecipe
 from research.photo.teacher import Teacher
 from research.photo.tower import BINS, expected, nearest, soft_bins
@@ -37,20 +39,35 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_run_ends_with_a_model_and_is_repeatable(photos: Path, tmp_path: Path) -> None:
-    """The model loads, is trained in both stages, logs the held-out photographs, and a repeated run is the same."""
+@pytest.mark.parametrize("stage", ["pair_loss", "language_loss"])
+def test_a_run_that_was_stopped_ends_with_the_same_model(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """The model loads, both stages are logged, and a run that dies in the second step of a stage changes nothing."""
     recipe = PhotoRecipe(
-        photos=(photos,), held_out=(photos,), tiny=TINY, tower_steps=2, tower_batch=2, language_steps=2,
-        language_batch=2, log_every=1, dtype="float32",
+        photos=(photos,), tiny=TINY, tower_steps=3, tower_batch=2, language_steps=3, language_batch=2, log_every=1,
+        save_every=1, dtype="float32",
     )  # fmt: skip
-    folders = [train_photo(recipe, tmp_path / name) for name in ("one", "two")]
-    states = [load_model(str(folder), device="cpu").model.state_dict() for folder in folders]
+    whole, loss, calls = train_photo(recipe, tmp_path / "whole"), getattr(train, stage), []
+
+    def dies(*given: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return loss(*given)
+
+    monkeypatch.setattr(train, stage, dies)
+    with pytest.raises(KeyboardInterrupt):
+        train_photo(recipe, tmp_path / "stopped")
+    folder = train_photo(recipe, tmp_path / "stopped")
+    states = [load_model(str(path), device="cpu").model.state_dict() for path in (whole, folder)]
     assert all(torch.equal(states[0][name], tensor) for name, tensor in states[1].items())
-    logged = (tmp_path / "one" / "metrics.jsonl").read_text()
-    assert '"held_out/hit"' in logged and '"held_out/matched"' in logged
-    facts: Any = read_json(tmp_path / "one" / "model" / "mirg.json")
-    assert facts["family"] == "mirg-tiny"
-    assert train_photo(recipe, tmp_path / "one") == folders[0]
+    for run in ("whole", "stopped"):
+        logged = [json.loads(line) for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()]
+        assert [row["step"] for row in logged] == [1, 2, 3, 4, 5, 6]
+        assert "hit" in logged[0] and "matched" in logged[-1]
+    facts: Any = read_json(folder / "mirg.json")
+    assert facts["family"] == "mirg-tiny" and train_photo(recipe, tmp_path / "whole") == whole
 
 
 def test_a_missing_teacher_is_named(tmp_path: Path) -> None:
