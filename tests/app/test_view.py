@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from fakes.engines import ScriptedEngine
 from fakes.pages import Page, injections
 from fakes.typist import ANSWER, typist
+from mirg.answers.looks import LookBudget
 from mirg.app.keep import save_sample, write_history
 from mirg.app.session import Answer, Model, Session, ask_all
 from mirg.app.view import answer_html, answer_json, board_html, notice_html
@@ -88,6 +90,22 @@ def test_a_growing_answer_shows_its_thinking_without_tags(session: Session) -> N
     assert '<pre dir="auto">It is</pre>' in html
     assert "<image" not in html  # images are sent once, with the whole answer
     assert answer_json(answer) == ""
+
+
+def test_looks_are_listed_in_order_and_drawn(session: Session) -> None:
+    """A look at part of Image-2, then one that is refused; the crop is a window into the image."""
+    turns = iter(
+        ["<think>Closer.<look>Image-2: (0,250),(500,500)</look>", "<look>Image-9: (0,0),(9,9)</look>", ANSWER[7:]]
+    )
+    engine = ScriptedEngine(lambda request, settings: next(turns))
+    model = Model(engine, "m", LIMITS, look=LookBudget(max_looks=2))
+    *_, (answer,) = ask_all(session, [model], "Where?")
+    html = answer_html(answer, session.pictures, "Where?")
+    page = Page(html)
+    assert rects(html) == [("look", "0.0", "30.0", "30.0", "30.0"), ("predicted", "6.0", "24.0", "24.0", "48.0")]
+    assert "0 30 30 30" in page.values("viewbox")
+    assert "Image-2a, (0, 30) to (30, 60) in pixels" in html and "There is no Image-9." in html
+    assert [look["name"] for look in json.loads(answer_json(answer))["looks"]] == ["Image-2a", ""]
 
 
 def test_the_json_is_the_answer(session: Session) -> None:

@@ -110,6 +110,7 @@ TABLE: list[tuple[str, str, str]] = [
         max_new_tokens 77 .limits.new_tokens | max_megapixels 2 .limits.image_pixels=2000000
         max_megapixels 2 .limits.pixels=4000000 | timeout 9 .limits.answer_seconds
         instructions short .models.0.instructions
+        looks 2 .models.0.look.max_looks | crop_pixels 5000 .models.0.look.crop_pixels
         family qwen2-vl load_engine.family | device cpu load_engine.device | dtype float16 load_engine.dtype"""),
     ("app", "cli.app.check_packages serve.server.listen engines.load.load_engine cli.app.run_page",
         "against n load_engine.model | model m .models.1.name=scripted"),

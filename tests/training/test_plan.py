@@ -72,7 +72,8 @@ def test_whether_it_fits(gpu: int, peak: int, words: str, sft_recipe: Make, monk
     recipe = sft_recipe(gpu_gb=gpu)
     found = memory.estimate(recipe)
     assert found.device == "cuda", "the estimate is for the GPU of the recipe, on any machine"
-    sizes = memory.Estimate({"update": {"weights": peak}}, found.longest, found.weights, "cuda", found.lengths, found.looks)
+    moments = {"update": {"weights": peak}}
+    sizes = memory.Estimate(moments, found.longest, found.weights, "cuda", found.lengths, found.looks)
     monkeypatch.setattr("mirg.training.plan.estimate", lambda _: sizes)
     assert words in line(plan(recipe, "r", None), f"GPU of {gpu} GB: ")
 

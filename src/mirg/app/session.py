@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mirg.answers.looks import LookBudget
 from mirg.answers.prompts import Instructions
 from mirg.engines.ask import Grounding, ask
 from mirg.engines.base import Engine, Generation
@@ -158,12 +159,19 @@ class Model:
     """A model of the page; it answers one question at a time."""
 
     def __init__(
-        self, engine: Engine, name: str, limits: ServeLimits, *, instructions: Instructions | None = None
+        self,
+        engine: Engine,
+        name: str,
+        limits: ServeLimits,
+        *,
+        instructions: Instructions | None = None,
+        look: LookBudget | None = None,
     ) -> None:
         self.engine = engine
         self.name = name
         self.limits = limits
         self.instructions: Instructions | None = instructions
+        self.look = look
         self._one = ThreadPoolExecutor(1, thread_name_prefix="mirg-app")
 
     def answer(self, pictures: Sequence[Picture], question: str, cancel: threading.Event) -> Iterator[Answer]:
@@ -217,9 +225,8 @@ class Model:
         images = accepted_images((p.image for p in pictures), [question], self.engine, self.limits, param="question")
         settings = Generation(self.limits.new_tokens, batch_size=1)
         names = [picture.name for picture in pictures]
-        return ask(
-            *(self.engine, names, images, question), settings=settings, instructions=self.instructions, watch=watch
-        )
+        told = {"instructions": self.instructions, "look": self.look}
+        return ask(self.engine, names, images, question, settings=settings, watch=watch, **told)
 
 
 def _words(error: Exception) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mirg.answers.blocks import THINK_CLOSE, THINK_OPEN
+from mirg.answers.looks import LookStep
 from mirg.answers.markup import cited
 from mirg.app.session import Answer, Picture
 from mirg.console import clean
@@ -45,6 +46,14 @@ class Figure(NamedTuple):
     chosen: bool
 
 
+class Looked(NamedTuple):
+    """A look of the model: what came of it in words, and the part of ``picture`` that it saw (None if refused)."""
+
+    words: str
+    picture: Picture | None
+    window: tuple[int, ...] = ()  # left, top, width and height in pixels of the original
+
+
 class Line(NamedTuple):
     """One box of an answer in words."""
 
@@ -65,14 +74,16 @@ def answer_html(answer: Answer | None, pictures: Sequence[Picture], question: st
     """One answer: what became of it, the reasoning, the images with its boxes, and the boxes in pixels."""
     grounding = answer.grounding if answer else None
     found = (grounding.found or grounding.mentioned) if grounding else ()
-    boxes = [("predicted", box.image, box.box, "the answer") for box in found if box.pixels]
+    seen = [step for step in (grounding.looks if grounding else None) or () if step.look and step.pixels]
+    boxes = [("look", step.look.image, step.look.box, f"look {step.name}") for step in seen if step.look]
+    boxes += [("predicted", box.image, box.box, "the answer") for box in found if box.pixels]
     given = [("given", image, box, "box of the question") for image, box in cited(question)]
     chosen = frozenset(box.image for box in found if box.pixels)
     return _template("answer.html.j2").render(
         answer=answer,
         status=_status(answer) if answer else "",
-        # One element for each turn of the model; a model that looks again will have several.
-        turns=[_reasoning(answer)] if answer else [],
+        reasoning=_reasoning(answer) if answer else "",
+        looks=[_looked(step, pictures) for step in (grounding.looks if grounding else None) or ()],
         nowhere=bool(grounding and grounding.failure is None and grounding.reading.none),
         failure=grounding.failure if grounding and not found else None,
         mentioned=bool(grounding and not grounding.found and grounding.mentioned),
@@ -125,6 +136,14 @@ def _figures(
         ]
         figures.append(Figure(number, picture, tuple(rects[:MAX_MARKS]), number in chosen))
     return tuple(figures)
+
+
+def _looked(step: LookStep, pictures: Sequence[Picture]) -> Looked:
+    if step.look is None or step.pixels is None or step.refusal is not None:
+        return Looked(step.refusal or "", None)
+    left, top, right, bottom = step.pixels
+    words = f"{step.name}, ({left}, {top}) to ({right}, {bottom}) in pixels"
+    return Looked(words, pictures[step.look.image - 1], (left, top, right - left, bottom - top))
 
 
 def _line(box: FoundBox, name: str | None) -> Line:

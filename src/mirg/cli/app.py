@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mirg.cli.measured import AnswerInstructions, Device, Dtype, Family, KeyEnv
+from mirg.cli.measured import (
+    CROP_PIXELS,
+    AnswerInstructions,
+    CropPixels,
+    Device,
+    Dtype,
+    Family,
+    KeyEnv,
+    Looks,
+    look_budget,
+)
 from mirg.console import log_to_console, say
 from mirg.errors import ConfigError
 
@@ -36,6 +46,8 @@ def app(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")] = 512,
     max_megapixels: Annotated[float, typer.Option(min=0.01, help="Pixels of one image; all together: twice.")] = 25,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until a model must have answered.")] = 300,
+    looks: Looks = 0,
+    crop_pixels: CropPixels = CROP_PIXELS,
     instructions: AnswerInstructions = None,
     family: Family = None,
     device: Device = None,
@@ -62,10 +74,10 @@ def app(
         answer_seconds=timeout,
     )
     listening = listen(port)  # before the models are loaded, which takes long
-    models = []
+    models, look = [], look_budget(looks, crop_pixels)
     for name in [model] if against is None else [model, against]:
         engine = _load(name, family, device, dtype, key_env)
-        models.append(Model(engine, served_name(engine), limits, instructions=instructions))
+        models.append(Model(engine, served_name(engine), limits, instructions=instructions, look=look))
     remote = [name.partition("#")[0] for name in (model, against or "") if _is_address(name)]
     run_page(
         models, limits, save, listening, f"Images and questions are sent to {' and '.join(remote)}." if remote else ""
