@@ -21,7 +21,7 @@ from mirg.geometry import Box, iou
 from mirg.models import load
 from mirg.storage import seal_problems
 
-PHOTO_MODEL = load.EMBEDDED_FOLDERS[MIRG_TINY_PHOTO]
+PHOTO_MODEL = load.SHIPPED.parent / MIRG_TINY_PHOTO
 SIDE = 140  # pixels: fewer tokens than the largest images have, so that the test takes two seconds
 ITEMS, LARGEST_BYTES, MOST_PARAMETERS = 40, 20 * 10**6, 12e6
 with_weights = pytest.mark.skipif(

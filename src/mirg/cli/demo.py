@@ -24,8 +24,8 @@ from mirg.console import log_to_console, logger, say, warn
 from mirg.data.compose.photos.pool import Found, PhotoConfig, PhotoPool, find_photos
 from mirg.data.scenes.world import WorldConfig, load_world
 from mirg.engines.base import Generation
-from mirg.errors import ConfigError, EngineError
-from mirg.families import MIRG_TINY, MIRG_TINY_PHOTO
+from mirg.errors import ConfigError
+from mirg.families import EMBEDDED_MODELS, MIRG_TINY, MIRG_TINY_PHOTO
 from mirg.samples import DatasetFolder
 from mirg.storage import atomic_folder, read_json, write_json_atomic
 from mirg.training.recipe import PARTIALLY_SOLVED, GrpoRecipe, RlAnswers, SftRecipe
@@ -108,7 +108,7 @@ def demo(
             _evaluate(plan, model, out / "data/test", out / "eval" / name)
     result = compare(load_evaluations([out / "eval" / name for name in models]))
     write_json_atomic(out / "comparison.json", result)
-    if photos is None and plan.shown_samples:
+    if photos is None and plan.shown_samples and MIRG_TINY_PHOTO in EMBEDDED_MODELS:
         with clock("photographs"):
             _show_photographs(plan, out)
     show_comparison(result)
@@ -187,13 +187,7 @@ def _show_photographs(plan: DemoRecipe, out: Path) -> None:
     """What mirg-tiny-photo, as it ships, answers about photographs that ship with mirg: a part of the page."""
     from mirg.data.compose.photos.build import write_photo_samples
     from mirg.evaluation.page_photos import ANSWERS, DATA
-    from mirg.models.load import resolve_model
 
-    try:
-        resolve_model(MIRG_TINY_PHOTO)
-    except EngineError as error:
-        logger.warning("the page has no part on photographs: %s", error.message)
-        return
     if not (out / DATA / "card.json").is_file():
         config = PhotoConfig(n=plan.shown_samples, seed=plan.seed, split="test", test_share=1.0, side=256)
         write_photo_samples(PHOTOGRAPHS, out / DATA, config, overwrite=True)
