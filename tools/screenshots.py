@@ -1,4 +1,4 @@
-"""Make the pictures of the documentation: ``python tools/screenshots.py [NAME …] [--trained RUN]``.
+"""Make the pictures of the documentation: ``python tools/screenshots.py [NAME …] [--trained RUN] [--demo RUN]``.
 
 Needs the extra ``app`` and ``pip install playwright``, which drives the Chromium that is already installed. A picture
 is one row of :data:`SHOTS`: where the page comes from, what is done on it, and how large the window is.
@@ -30,6 +30,7 @@ class Shot(NamedTuple):
     act: Act
     size: tuple[int, int] = DESKTOP
     dark: bool = False
+    whole: bool = True  # the whole page, not only what the window shows
 
 
 def example(tab: Any, title: str = "Find one object") -> None:
@@ -55,10 +56,28 @@ def draw_box(tab: Any) -> None:
     tab.wait_for_timeout(500)
 
 
-def shots(trained: str | None) -> list[Shot]:
-    """The pictures; the one of two models needs a ``trained`` run that started from mirg-tiny."""
+def see(tab: Any) -> None:
+    """Wait for the fonts and images of a page that is a file."""
+    tab.wait_for_load_state("networkidle")
+
+
+def gallery(tab: Any) -> None:
+    """Enlarge the first image of the gallery."""
+    see(tab)
+    tab.locator(".cards .zoom").first.click()
+    tab.wait_for_timeout(300)
+
+
+def shots(trained: str | None, demo: Path | None) -> list[Shot]:
+    """The pictures: of two models if a run that started from mirg-tiny is ``trained``, of pages if there is a ``demo``."""
     two = [
         Shot("app-two", ("app", trained or "", "--against", "mirg-tiny"), lambda tab: example(tab, "The same object"))
+    ]
+    page = (demo or Path()) / "report.html"
+    pages = [
+        Shot("report", page, see, (1100, 895), whole=False),
+        Shot("report-phone", page, see, PHONE, dark=True, whole=False),
+        Shot("report-zoom", page, gallery, whole=False),
     ]
     return [
         Shot("app", ("app",), example),
@@ -66,6 +85,7 @@ def shots(trained: str | None) -> list[Shot]:
         Shot("app-dark", ("app",), lambda tab: example(tab, "Find two objects"), dark=True),
         Shot("app-phone", ("app",), example, PHONE),
         *(two if trained else []),
+        *(pages if demo else []),
     ]  # type: ignore[list-item]
 
 
@@ -95,7 +115,7 @@ def take(shot: Shot, browser: Any, out: Path) -> Path:
         tab.goto(address)
         shot.act(tab)
         path = out / f"{shot.name}.png"
-        tab.screenshot(path=path, full_page=True)
+        tab.screenshot(path=path, full_page=shot.whole)
         tab.close()
     return path
 
@@ -107,9 +127,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="pictures to take; default: all")
     parser.add_argument("--trained", help="a run folder, for the picture of two models")
+    parser.add_argument("--demo", type=Path, help="the folder of `mirg demo`, for the pictures of its report")
     parser.add_argument("--out", type=Path, default=DOCS)
     given = parser.parse_args()
-    table = shots(given.trained)
+    table = shots(given.trained, given.demo)
     known = [shot.name for shot in table]
     if unknown := set(given.names) - set(known):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
