@@ -69,7 +69,7 @@ def gallery(tab: Any) -> None:
 
 
 def shots(trained: str | None, demo: Path | None) -> list[Shot]:
-    """The pictures: of two models if a run that started from mirg-tiny is ``trained``, of pages if there is a ``demo``."""
+    """The pictures; two models need a ``trained`` run that started from mirg-tiny, the pages a ``demo``."""
     two = [
         Shot("app-two", ("app", trained or "", "--against", "mirg-tiny"), lambda tab: example(tab, "The same object"))
     ]
