@@ -187,7 +187,9 @@ def test_the_self_test_notices_wrong_positions(monkeypatch: pytest.MonkeyPatch) 
 def test_embedded_models_that_are_absent_or_damaged_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     shutil.copytree(load.SHIPPED, tmp_path / "mirg-tiny")
     (tmp_path / "mirg-tiny" / "recipe.yaml").write_text("stage: other")
-    monkeypatch.setattr(load, "EMBEDDED_FOLDERS", {name: tmp_path / name for name in load.EMBEDDED_FOLDERS})
+    names = ("mirg-tiny", "another")
+    monkeypatch.setattr(doctor, "EMBEDDED_MODELS", names)
+    monkeypatch.setattr(load, "EMBEDDED_FOLDERS", {name: tmp_path / name for name in names})
     damaged, absent = doctor.embedded_models()
     assert (damaged.level, absent.level) == ("warning", "warning")
-    assert "recipe.yaml" in damaged.text and "does not contain mirg-tiny-photo" in absent.text and absent.remedy
+    assert "recipe.yaml" in damaged.text and "does not contain another" in absent.text and absent.remedy
