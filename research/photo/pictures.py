@@ -22,7 +22,7 @@ from mirg.images import SUFFIXES, open_image
 Points = NDArray[np.float64]
 FACTOR = 28  # pixels of one visual token, each side
 MAX_TOKENS = 64  # of one picture: 224 x 224 pixels
-LONG_SIDE = 1024  # of a photograph as it is held in memory
+LONG_SIDE = 1024  # of a photograph in memory, pixels
 _MIN_CONTRAST = 22.0  # standard deviation of the brightness (0-255) from which on a photograph is used
 NOWHERE = -1  # in place of the number of a photograph: a filled area
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from fakes.trees import prompts, tiny_loaded
 from mirg.errors import EngineError
 from mirg.models.load import LoadedModel, forbidden_tokens
 from mirg.models.prompts import Prompt
-from mirg.models.sampling import Sampling, _passes, complete
+from mirg.models.sampling import Sampling, complete, passes
 
 KINDS = ["qwen3_vl", "qwen2_5_vl", "qwen2_vl"]
 LENGTH = 20
@@ -80,11 +79,11 @@ def test_prompts_in_several_passes_are_those_of_one(kind: str, temperature: floa
 
 @given(st.lists(st.integers(1, 9), min_size=1), st.integers(1, 20))
 def test_passes_hold_every_prompt_in_order_and_no_more_tokens_than_allowed(lengths: list[int], most: int) -> None:
-    shown = [Prompt([0] * length) for length in lengths]
-    passes = list(_passes(shown, most))
-    assert [prompt for part in passes for prompt in part] == shown
-    assert all(len(part) == 1 or sum(len(prompt.ids) for prompt in part) <= most for part in passes)
-    assert all(sum(len(prompt.ids) for prompt in [*part, after[0]]) > most for part, after in pairwise(passes)), (
+    parts = list(passes(lengths, most))
+    tokens = [sum(lengths[k] for k in part) for part in parts]
+    assert [k for part in parts for k in part] == list(range(len(lengths)))
+    assert all(len(part) == 1 or total <= most for part, total in zip(parts, tokens, strict=True))
+    assert all(total + lengths[after[0]] > most for total, after in zip(tokens, parts[1:], strict=False)), (
         "as few as can be"
     )
 

@@ -74,7 +74,9 @@ def prefill(model: Any, prompts: Sequence[Prompt], most: int | None) -> tuple[Tr
     """Trunks of ``prompts`` with their keys and values, and the rotary positions of their tips (3 or 1, prompts)."""
     parts: list[Trees] = []
     tips: list[torch.Tensor] = []
-    for some in [prompts] if most is None else _passes(prompts, most):
+    every = [range(len(prompts))] if most is None else passes([len(prompt.ids) for prompt in prompts], most)
+    for part in every:
+        some = [prompts[k] for k in part]
         packed = pack(model, some, [() for _ in some])
         packed.trees.kept = {}
         decoder_hidden_states(model, packed.trees, **packed.inputs)
@@ -83,16 +85,16 @@ def prefill(model: Any, prompts: Sequence[Prompt], most: int | None) -> tuple[Tr
     return join_trunks(parts), torch.cat(tips, 1)
 
 
-def _passes(prompts: Sequence[Prompt], most: int) -> Iterator[list[Prompt]]:
-    """``prompts`` in order, cut into parts of at most ``most`` tokens, or of one prompt."""
-    part: list[Prompt] = []
+def passes(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Positions in ``lengths`` (tokens), in order, in parts of at most ``most`` tokens or of one position."""
+    part: list[int] = []
     tokens = 0
-    for prompt in prompts:
-        if part and tokens + len(prompt.ids) > most:
+    for position, length in enumerate(lengths):
+        if part and tokens + length > most:
             yield part
             part, tokens = [], 0
-        part.append(prompt)
-        tokens += len(prompt.ids)
+        part.append(position)
+        tokens += length
     yield part
 
 

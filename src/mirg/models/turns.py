@@ -17,7 +17,7 @@ import torch
 
 from mirg.models.packing import branch_positions, decoder_hidden_states, grid_of, row_inputs
 from mirg.models.prompts import Branch, Prompt
-from mirg.models.sampling import ROOM, Growing, Sampling, complete_by_generate, first_turn, grow, prefill
+from mirg.models.sampling import ROOM, Growing, Sampling, complete_by_generate, first_turn, grow, passes, prefill
 from mirg.models.trees import Reread, Trees
 
 REREAD = 4096  # tokens of branches in one forward pass, which bounds its scores over the prompts
@@ -115,7 +115,7 @@ def _next_turn(
     room = -(-max(len(row.branch) for row in rows) // ROOM) * ROOM
     real, ends = torch.zeros(wide, room, dtype=torch.bool, device=device), tips.repeat_interleave(size, 1)
     kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-    for part in _parts(rows):
+    for part in passes([len(row.branch) for row in rows], REREAD):
         at = torch.tensor([places[k] for k in part], device=device)
         trees, ends[:, at] = _read(model, trunks, tips, prompts, [rows[k] for k in part])
         length = trees.branch.shape[2]
@@ -133,19 +133,6 @@ def _next_turn(
     branches = Growing(replace(trunks, kept=dict(trunks.kept or {})), size, (real, kept))
     out = grow(model, branches, last, ends, growing, sampling, left)
     return [out[place] for place in places]
-
-
-def _parts(rows: Sequence[Row]) -> Iterator[list[int]]:
-    """Numbers of the rows of each forward pass."""
-    part: list[int] = []
-    tokens = 0
-    for k, row in enumerate(rows):
-        if part and tokens + len(row.branch) > REREAD:
-            yield part
-            part, tokens = [], 0
-        part.append(k)
-        tokens += len(row.branch)
-    yield part
 
 
 def _read(

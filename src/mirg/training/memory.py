@@ -282,7 +282,7 @@ def _rollouts(
     pixels = sum(images) * t.values * FLOAT
     temporary = max(seeing - cache, reading, _growing(d, m, rows, widest, room) - pixels)
     if recipe.look.max_looks:
-        # What a branch is so far is in blocks of its own; the trunks of groups that go on are copies.
+        # Each branch is kept in separate blocks; the trunks of groups that continue are copies.
         branch = recipe.max_new_tokens + looks.tokens
         whole = math.ceil(branch / ROOM) * ROOM
         tokens = max(min(REREAD, rows * branch), branch)

@@ -94,7 +94,7 @@ def _pieces(rng: random.Random, pool: PhotoPool, donor: int, backgrounds: Sequen
 
 
 class _Edition:
-    """A photograph that pieces are pasted onto; ``boxes`` are those of the pieces that are asked for, fractions."""
+    """A photograph that pieces are pasted onto; ``boxes`` are those of the pieces in question, fractions."""
 
     def __init__(self, pool: PhotoPool, index: int) -> None:
         self._pool, self._index = pool, index
@@ -121,5 +121,5 @@ class _Edition:
         return True
 
     def shown(self, role: Role, donor: int) -> Shown:
-        """The edited photograph with the pieces that are asked for as its annotation."""
+        """The edited photograph with the pieces in question as its annotation."""
         return shown(self._image, self._index, role, self.boxes, also=donor)

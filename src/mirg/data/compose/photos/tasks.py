@@ -77,7 +77,7 @@ def refer(rng: random.Random, pool: PhotoPool) -> Draft | None:
 
 
 def none_of_them(rng: random.Random, pool: PhotoPool) -> Draft | None:
-    """A question as in refer or difference whose answer may be that there is none; half of the samples have no target.
+    """A question as in refer or difference that may have no target, as half of the samples do.
 
     Image-1 may be a crop of a photograph that is not among the others, and two images may be equal.
     """
