@@ -13,6 +13,7 @@ from research.photo.pictures import FACTOR, NOWHERE, Layer, Picture, model_size
 
 Window = tuple[float, float, float, float]
 LONG = 256.0  # pixels, the long side of a photograph in a dataset
+_MIN_PART = 0.12  # sides of a pasted patch, fractions of the picture's
 _CROP = (0.2, 0.55)  # sides of a crop, fractions of the window's
 
 
@@ -60,6 +61,13 @@ def inside(layer: Layer, box: Box) -> Window:
 def place(rng: np.random.Generator, sides: tuple[float, float] = _CROP) -> Box:
     """A box with sides of those fractions."""
     wide, high = rng.uniform(*sides), rng.uniform(*sides)
+    x, y = rng.uniform(0, 1 - wide), rng.uniform(0, 1 - high)
+    return (x, y, x + wide, y + high)
+
+
+def spot(rng: np.random.Generator, picture: Picture, shape: Sequence[float], scale: float) -> Box:
+    """A random place in ``picture`` for something of ``shape`` (width, height) pixels, scaled."""
+    wide, high = (float(np.clip(scale * shape[k] / picture.size[k], _MIN_PART, 0.7)) for k in (0, 1))
     x, y = rng.uniform(0, 1 - wide), rng.uniform(0, 1 - high)
     return (x, y, x + wide, y + high)
 

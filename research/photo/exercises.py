@@ -1,4 +1,4 @@
-"""Stage 2: exercises in words over pictures whose correspondences are known. None uses a question of a task.
+"""Stage 2: exercises in words over pictures whose correspondences are known.
 
 An exercise is pictures (``Image-1`` ...), a request, and what a model with eyesight would say:
 
@@ -10,6 +10,9 @@ An exercise is pictures (``Image-1`` ...), a request, and what a model with eyes
     Follow: Image-1 (...),(...).        Found: Image-2 (...),(...). Image-3 none.
     Match: Image-1 everywhere.          Found: Image-2 (...),(...). Image-2 (...),(...).
     Odd.                                Odd: Image-2.
+
+Where a question of the photograph tasks asks for the same, a share of the exercises puts it instead of the request, so
+that the model can be asked in sentences before it is trained on any task. The completion is the same.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mirg.answers.markup import spell
+from mirg.data.compose.photos.tasks import QUESTIONS
 from mirg.families import MIRG_TINY
 from mirg.frames import to_frame
 from mirg.geometry import Box, clip
@@ -31,7 +35,6 @@ from research.photo.pictures import NOWHERE, Layer, Picture, centres, matches, s
 
 Photos = Sequence[Image.Image]
 _SIMPLE = 0.4  # share of look-ups with one scene and one crop
-_MIN_PART = 0.12  # sides of a box that an answer names, fractions
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,13 @@ class Exercise:
     """Pictures in order, the request after them, and the completion.
 
     ``altered`` is the number of the picture that is altered at one place, and ``holes`` that place in every picture
-    that shows it.
+    that shows it. ``question`` is that of a photograph task which asks for the same; "" if there is none.
     """
 
     pictures: tuple[Picture, ...]
     request: str
     completion: str
+    question: str = ""
     altered: int = 0
     holes: Mapping[int, Box] = field(default_factory=dict)
 
@@ -128,7 +132,16 @@ def match(rng: np.random.Generator, photos: Photos) -> Exercise:
         _, where, box = crops[k]
         said.append("Found: none." if where is None else f"Found: {spelled(scene_at + where + 1, box)}.")
     request = "Match: " + ", ".join(f"Image-{crop_at + k + 1}" for k in asked) + "."
-    return Exercise(tuple(pictures), request, " ".join(said))
+    return Exercise(tuple(pictures), request, " ".join(said), _part_question(n_scenes, n_crops, asked, said, scene_at))
+
+
+def _part_question(n_scenes: int, n_crops: int, asked: list[int], said: list[str], scene_at: int) -> str:
+    """How a task asks for the part that :func:`match` asks for."""
+    if scene_at == 0 and n_scenes == 1 and len(asked) == 1 and "none" not in said[0]:
+        return QUESTIONS["region"].format(k=asked[0] + 2)
+    if scene_at and n_crops == 1:
+        return QUESTIONS["none_part" if "none" in said[0] else "refer"]
+    return ""
 
 
 def compare(rng: np.random.Generator, photos: Photos) -> Exercise:
@@ -151,20 +164,21 @@ def compare(rng: np.random.Generator, photos: Photos) -> Exercise:
     if not said:
         return Exercise(tuple(pictures), request, "Same.")
     places = dict(zip(labels, said, strict=True))
-    return Exercise(tuple(pictures), request, f"Different: {words}", labels[odd_one], places)
+    return Exercise(tuple(pictures), request, f"Different: {words}", altered=labels[odd_one], holes=places)
 
 
 def changed(rng: np.random.Generator, photos: Photos) -> Exercise:
     """A scene three or four times, one of them altered: the odd one is known because the others agree."""
     base = draw.scene(rng, photos, int(rng.integers(len(photos))))
     count = int(rng.integers(3, 5))
-    copies = [base if rng.random() < 0.7 else _moved(rng, base) for _ in range(count)]
+    copies = [base if rng.random() < 0.3 else _moved(rng, base) for _ in range(count)]
     spot = int(rng.integers(count))
     intact = copies[spot]
     _, copies[spot], said = _altered(rng, base, intact, photos)
     window = draw.inside(intact.layers[0], said[1])
     places = {k: shown_at(c.layers[0], window) for k, c in enumerate(copies, 1)}
-    return Exercise(tuple(copies), "Changed.", f"Changed: {spelled(spot + 1, said[1])}.", spot + 1, places)
+    words = f"Changed: {spelled(spot + 1, said[1])}."
+    return Exercise(tuple(copies), "Changed.", words, QUESTIONS["odd_one_out"], altered=spot + 1, holes=places)
 
 
 def follow(rng: np.random.Generator, photos: Photos) -> Exercise:
@@ -176,7 +190,7 @@ def follow(rng: np.random.Generator, photos: Photos) -> Exercise:
     patch = Layer(donor.layers[0].photo, draw.inside(donor.layers[0], source), flipped=donor.layers[0].flipped)
     shape = [(source[k + 2] - source[k]) * donor.size[k] for k in (0, 1)]  # pixels
     if rng.random() < 0.7:
-        box = _spot(rng, first, shape, 1.0)
+        box = draw.spot(rng, first, shape, 1.0)
         first = draw.paste(rng, first, patch, box)
     else:
         first, box = donor, source
@@ -186,10 +200,12 @@ def follow(rng: np.random.Generator, photos: Photos) -> Exercise:
             pictures.append(scene)
             said.append(f"Image-{k + 2} none.")
             continue
-        spot = _spot(rng, scene, shape, float(np.exp(rng.uniform(np.log(0.75), np.log(1.33)))))
+        spot = draw.spot(rng, scene, shape, float(np.exp(rng.uniform(np.log(0.75), np.log(1.33)))))
         pictures.append(draw.paste(rng, scene, patch, spot))
         said.append(f"{spelled(k + 2, spot)}.")
-    return Exercise(tuple(pictures), f"Follow: {spelled(1, box)}.", f"Found: {' '.join(said)}")
+    question = QUESTIONS["tracking_one" if count == 1 else "tracking_all"].format(box=coordinates(box), k=2)
+    shown = "" if any("none" in text for text in said) else question
+    return Exercise(tuple(pictures), f"Follow: {spelled(1, box)}.", f"Found: {' '.join(said)}", shown)
 
 
 def again(rng: np.random.Generator, photos: Photos) -> Exercise:
@@ -204,14 +220,15 @@ def again(rng: np.random.Generator, photos: Photos) -> Exercise:
     free: dict[int, list[Box]] = {k: [] for k in range(count)}
     for _ in range(int(rng.integers(1, 5))):
         k = int(rng.integers(count))
-        box = _spot(rng, scenes[k], shape, float(np.exp(rng.uniform(np.log(0.8), np.log(1.25)))))
+        box = draw.spot(rng, scenes[k], shape, float(np.exp(rng.uniform(np.log(0.8), np.log(1.25)))))
         if all(_apart(box, other) for other in free[k]):
             free[k].append(box)
     for k, boxes in free.items():
         for box in sorted(boxes):
             scenes[k] = draw.paste(rng, scenes[k], part.layers[0], box)
             said.append(f"{spelled(k + 2, box)}.")
-    return Exercise((part, *scenes), "Match: Image-1 everywhere.", f"Found: {' '.join(said)}")
+    words = f"Found: {' '.join(said)}"
+    return Exercise((part, *scenes), "Match: Image-1 everywhere.", words, QUESTIONS["multi_target"])
 
 
 def odd(rng: np.random.Generator, photos: Photos) -> Exercise:
@@ -271,13 +288,6 @@ def _altered(
         red, green, blue = (part[0, 0] / 255).tolist()
         layer = Layer(NOWHERE, (0, 0, 1, 1), colour=(red, green, blue))
     return first, draw.paste(rng, second, layer, box), [there, box]
-
-
-def _spot(rng: np.random.Generator, picture: Picture, shape: Sequence[float], scale: float) -> Box:
-    """A random place in ``picture`` for something of ``shape`` pixels, scaled."""
-    wide, high = (float(np.clip(scale * shape[k] / picture.size[k], _MIN_PART, 0.7)) for k in (0, 1))
-    x, y = rng.uniform(0, 1 - wide), rng.uniform(0, 1 - high)
-    return (x, y, x + wide, y + high)
 
 
 def _apart(box: Box, other: Box) -> bool:

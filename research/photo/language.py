@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,8 @@ LAYERS = OWNER_LAYER, MATCH_LAYER, BOX_LAYER, END_LAYER = 0, 2, 3, 4
 OWNER_WEIGHT, MATCH_WEIGHT, PLACE_WEIGHT, OWN_PLACE_WEIGHT, BOX_WEIGHT, END_WEIGHT = 0.3, 1.0, 1.0, 0.3, 1.5, 1.0
 SAID_WEIGHT = 2.0  # of the completions
 # The share of each exercise in a batch.
-SHARES = {"match": 0.42, "compare": 0.1, "changed": 0.13, "follow": 0.17, "again": 0.13, "odd": 0.05}
+SHARES = {"match": 0.46, "compare": 0.04, "changed": 0.14, "follow": 0.18, "again": 0.13, "odd": 0.05}
+QUESTION_SHARE = 0.35  # of the exercises that a question of a task can ask for
 
 
 class LanguageReaders(nn.Module):
@@ -53,7 +55,8 @@ class LanguageReaders(nn.Module):
 def draw_batch(rng: np.random.Generator, photos: Sequence[Image.Image], count: int) -> list[Exercise]:
     """``count`` exercises, their kinds by :data:`SHARES`."""
     kinds = rng.choice(list(SHARES), count, p=np.array(list(SHARES.values())) / sum(SHARES.values()))
-    return [EXERCISES[kind](rng, photos) for kind in kinds]
+    drawn = [EXERCISES[kind](rng, photos) for kind in kinds]
+    return [replace(e, request=e.question) if e.question and rng.random() < QUESTION_SHARE else e for e in drawn]
 
 
 def prompt_of(exercise: Exercise) -> str:

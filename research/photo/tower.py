@@ -63,17 +63,18 @@ def other_picture(rng: np.random.Generator, photos: Sequence[Image.Image], first
     """A picture that shows some of what ``first`` shows."""
     kind = rng.random()
     box = draw.textured(rng, first, photos)
-    if kind < 0.5:
+    if kind < 0.45:
         return draw.crop(rng, first, box, (0.8, 2.5))
     base = first.layers[0]
-    if kind < 0.8:
+    if kind < 0.65:
         x1, y1, x2, y2 = box
         grown = (rng.uniform(0, x1), rng.uniform(0, y1), rng.uniform(x2, 1), rng.uniform(y2, 1))
         window = draw.inside(base, grown)
         return draw.view(base.photo, window, draw.LONG / max(window[2] - window[0], window[3] - window[1]),
                          flipped=base.flipped)  # fmt: skip
     other = draw.scene(rng, photos, int(rng.integers(len(photos))))
-    target = draw.place(rng)
+    shape = [(box[k + 2] - box[k]) * first.size[k] for k in (0, 1)]
+    target = draw.spot(rng, other, shape, float(np.exp(rng.uniform(np.log(0.7), np.log(1.4)))))
     return draw.paste(rng, other, draw.crop(rng, first, box, (1, 1)).layers[0], target)
 
 

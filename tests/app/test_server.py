@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -24,6 +25,7 @@ from mirg.serve.limits import ServeLimits
 pytest.importorskip("gradio", reason="the extra app is not installed")
 pytestmark = pytest.mark.slow
 LIMITS = ServeLimits(images=8, body_bytes=200_000)
+JSON = "application/json"
 FORM = "multipart/form-data; boundary=b"
 
 
@@ -64,10 +66,11 @@ def test_the_page_names_no_other_server_and_forbids_them(address: str) -> None:
         ("GET", "/gradio_api/proxy=http://example.org/x", {}, 404),
         ("GET", "/gradio_api/file=http://example.org/x", {}, 404),
         ("GET", "/gradio_api/info", {}, 404),
-        ("POST", "/gradio_api/run/predict", {"Content_Type": "application/json"}, 404),
-        ("POST", "/gradio_api/call/on_save", {"Content_Type": "application/json"}, 404),
-        ("POST", "/gradio_api/component_server", {"Content_Type": "application/json"}, 404),
-        ("POST", "/gradio_api/vibe-edit", {"Content_Type": "application/json"}, 404),
+        ("POST", "/gradio_api/run/predict", {"Content_Type": "text/plain"}, 415),
+        ("POST", "/gradio_api/run/predict", {"Origin": "http://evil.example", "Content_Type": JSON}, 403),
+        ("POST", "/gradio_api/call/on_save", {"Content_Type": JSON}, 404),
+        ("POST", "/gradio_api/component_server", {"Content_Type": JSON}, 404),
+        ("POST", "/gradio_api/vibe-edit", {"Content_Type": JSON}, 404),
         ("GET", "/monitoring", {}, 404),
         ("GET", "/docs", {}, 404),
         ("GET", "/gradio_api/file=/etc/passwd", {}, 403),
@@ -91,15 +94,28 @@ def test_an_upload_that_is_too_large_is_refused(address: str) -> None:
         assert status == expected
 
 
-def test_an_image_of_the_machine_cannot_be_named(address: str, tmp_path: Path) -> None:
-    """A request may name only files that were uploaded."""
-    config = json.loads(ask(address, "GET", "/config")[2])
-    event = next(
-        one for one in config["dependencies"] if "on_ask" in str(one.get("api_name")) or len(one["inputs"]) == 2
-    )
-    named = [{"image": {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}, "caption": None}]
+def events(address: str, *, queued: bool) -> list[dict[str, Any]]:
+    """The events of the page that take the images and the question: Ask is queued, all others are answered directly."""
+    found = json.loads(ask(address, "GET", "/config")[2])["dependencies"]
+    given = next(event["inputs"] for event in found if event["queue"] and len(event["inputs"]) == 2)
+    return [event for event in found if event["inputs"] == given and event["queue"] == queued]
+
+
+def call(event: dict[str, Any], image: str) -> bytes:
+    named = [{"image": {"path": image, "meta": {"_type": "gradio.FileData"}}, "caption": None}]
     body = {"data": [named, "Where?"], "fn_index": event["id"], "session_hash": "s", "trigger_id": None}
-    ask(address, "POST", "/gradio_api/queue/join", json.dumps(body).encode(), Content_Type="application/json")
+    return json.dumps(body).encode()
+
+
+def test_an_image_of_the_machine_cannot_be_named(address: str) -> None:
+    """A request may name only files that were uploaded."""
+    ask(
+        address,
+        "POST",
+        "/gradio_api/queue/join",
+        call(events(address, queued=True)[0], "/etc/passwd"),
+        Content_Type=JSON,
+    )
     connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=20)
     connection.request("GET", "/gradio_api/queue/data?session_hash=s")
     response = connection.getresponse()
@@ -108,7 +124,17 @@ def test_an_image_of_the_machine_cannot_be_named(address: str, tmp_path: Path) -
         said += response.readline()
     connection.close()
     assert b'"success":false' in said.replace(b" ", b"")
-    assert b"root:" not in said
+    assert events(address, queued=False)
+    for event in events(address, queued=False):
+        status, _, body = ask(address, "POST", "/gradio_api/run/predict", call(event, "/etc/passwd"), Content_Type=JSON)
+        assert status == 500
+        assert b"root:" not in body and b"svg" not in body
+
+
+def test_a_model_cannot_be_asked_past_the_queue(address: str) -> None:
+    """The queue bounds how many questions wait, so the direct way to its events is closed."""
+    body = call(events(address, queued=True)[0], "a.png")
+    assert ask(address, "POST", "/gradio_api/run/predict", body, Content_Type=JSON)[0] == 404
 
 
 def test_the_command_answers_and_removes_uploads_when_it_is_terminated(tmp_path: Path) -> None:

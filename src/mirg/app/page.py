@@ -27,11 +27,26 @@ from mirg.serve.limits import Guard, Refused, ServeLimits
 
 QUESTION, ANSWER = "part of the question", "the right answer"
 _FILES_PER_DAY = (600, 86_400)  # seconds: the interval between two checks of uploads, and their largest age
-_API = {"api_visibility": "private", "show_progress": "hidden"}
+# All but questions to a model are answered in the response to the request. Gradio's queue would send the answers over
+# one stream for the page, which the server closes if nothing is pending: an event that a click adds at that moment is
+# registered with a stream that ends, and is never answered.
+_ASK = {"api_visibility": "private", "show_progress": "hidden"}
+_QUICK = {**_ASK, "queue": False}
 _TYPES = ("application/json", "multipart/form-data")  # of bodies; the second one is that of uploads
 # What the page needs of Gradio. The rest would only widen what a visitor can reach: a proxy, an API, monitoring.
 _PATHS = ("/config", "/theme.css", "/assets/", "/static/", "/favicon.ico", "/manifest.json", "/robots.txt", "/svelte/")
-_API_PATHS = ("upload", "queue/", "heartbeat/", "cancel", "reset", "startup-events", "theme.css", "file=/", "app_id")
+_API_PATHS = (
+    "upload",
+    "queue/",
+    "run/",
+    "heartbeat/",
+    "cancel",
+    "reset",
+    "startup-events",
+    "theme.css",
+    "file=/",
+    "app_id",
+)
 _HEADERS = {
     "content-security-policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' "
     "'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; "
@@ -210,10 +225,10 @@ class Page:
         parts = {"gallery": gallery, "question": question, "board": board}
         parts |= {"ask": ask, "cancel": cancel, "notice": notice}
         changed = [gallery.change, gallery.upload, gallery.delete]
-        gr.on(changed, self.on_images, [gallery, question], [board, notice], trigger_mode="always_last", **_API)
-        question.change(self.on_question, [gallery, question], [board, notice], trigger_mode="always_last", **_API)
-        board.submit(self.on_box, [question, mode], [question, board, notice], **_API)
-        cancel.click(self.on_cancel, **_API)
+        gr.on(changed, self.on_images, [gallery, question], [board, notice], trigger_mode="always_last", **_QUICK)
+        question.change(self.on_question, [gallery, question], [board, notice], trigger_mode="always_last", **_QUICK)
+        board.submit(self.on_box, [question, mode], [question, board, notice], **_QUICK)
+        cancel.click(self.on_cancel, **_QUICK)
         return parts | {"examples": examples}
 
     def _saving(self, parts: dict[str, Any]) -> None:
@@ -223,12 +238,12 @@ class Page:
                 for number, model in enumerate(self.models):
                     label = "Take the answer" + (f" of {model.name}" if len(self.models) > 1 else "")
                     take = gr.Button(label, size="sm", min_width=120, elem_id=f"take-{number}")
-                    take.click(self.on_take(number), [question], [board, notice], **_API)
+                    take.click(self.on_take(number), [question], [board, notice], **_QUICK)
                 clear = gr.Button("Remove the green boxes", size="sm", min_width=120, elem_id="clear")
             nowhere = gr.Checkbox(label="The answer is in none of the images", elem_id="nowhere")
             save = gr.Button("Save as a sample", size="sm", elem_id="save")
-        clear.click(self.on_clear, [question], [board, notice], **_API)
-        save.click(self.on_save, [question, nowhere], [notice], **_API)
+        clear.click(self.on_clear, [question], [board, notice], **_QUICK)
+        save.click(self.on_save, [question, nowhere], [notice], **_QUICK)
 
     def _answering(self, parts: dict[str, Any]) -> None:
         """The right column: an answer for each model, side by side if there are two, and the history."""
@@ -242,11 +257,11 @@ class Page:
         history = gr.DownloadButton("Save the history of this page", interactive=False, elem_id="history")
         given = [parts["gallery"], parts["question"]]
         outputs = [parts["notice"], parts["ask"], parts["cancel"], history, *answers, *codes]
-        more = {"concurrency_limit": 8, **_API}
+        more = {"concurrency_limit": 8, **_ASK}
         gr.on([parts["ask"].click, parts["question"].submit], self.on_ask, given, outputs, **more)
         for number, button in enumerate(parts["examples"]):
-            filled = button.click(partial(self.on_example, number), None, given, **_API)
-            shown = filled.then(self.on_images, given, [parts["board"], parts["notice"]], **_API)
+            filled = button.click(partial(self.on_example, number), None, given, **_QUICK)
+            shown = filled.then(self.on_images, given, [parts["board"], parts["notice"]], **_QUICK)
             shown.then(self.on_ask, given, outputs, **more)
 
     def _leave(self, request: gr.Request) -> None:
@@ -258,7 +273,7 @@ def create_app(page: Page) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     gr.mount_gradio_app(
         app,
-        page.build().queue(max_size=page.limits.queue),
+        page.build().queue(max_size=page.limits.queue, api_open=False),
         "/",
         footer_links=[],
         run_history=False,
