@@ -93,10 +93,7 @@ class LookTurns:
 
 
 def look_tokens(processor: Any, family: Family, limits: PixelLimits, budget: LookBudget) -> tuple[int, int]:
-    """The most tokens of the replies to one completion: those of their text, and the visual ones of each crop.
-
-    ``family`` has the cells of the processor (:func:`mirg.models.images.with_own_cells`).
-    """
+    """The most tokens of the replies to one completion: those of their text, and the visual ones of each crop."""
     if not budget.max_looks:
         return 0, 0
     message = {"role": "user", "content": [{"type": "text", "text": "Image-12a: "}, {"type": "image", "text": None}]}

@@ -7,7 +7,6 @@ from typing import Any
 from mirg.answers.prompts import write_answer
 from mirg.errors import ConfigError
 from mirg.families import works
-from mirg.models.images import with_own_cells
 from mirg.models.load import LoadedModel
 from mirg.models.packing import other_attention
 from mirg.models.prompts import opening
@@ -33,7 +32,7 @@ def describe(loaded: LoadedModel) -> dict[str, Any]:
         "processor": type(processor).__name__,
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "pixels": [loaded.limits.min_pixels, loaded.limits.max_pixels],
-        "image_tokens": image_tokens(_SIZE, with_own_cells(loaded.family, processor), loaded.limits),
+        "image_tokens": image_tokens(_SIZE, loaded.family, loaded.limits),
         "end_of_turn": loaded.tokenizer.eos_token,
         "opened": _opened(processor),
         "thinking_switch": "enable_thinking" in str(processor.chat_template),

@@ -37,7 +37,7 @@ class LoadedModel:
 
     model: PreTrainedModel
     processor: ProcessorMixin
-    family: Family
+    family: Family  # with the visual tokens or tiles of the processor, which those of a checkpoint may set otherwise
     limits: PixelLimits
     path: str
     instructions: Instructions = "full"  # how much its prompts said about the form of an answer when it was trained
@@ -260,7 +260,7 @@ def wrap(
 
     Prompts of a decoder are padded on the left, and the tokenizer's end token is the one that ends a turn.
     """
-    from mirg.models.images import pixel_limits
+    from mirg.models.images import pixel_limits, with_own_cells
     from mirg.models.vision import pack_vision_attention
 
     parts: Any = processor
@@ -277,7 +277,7 @@ def wrap(
     pack_vision_attention(model)
     facts = model_facts(path)
     told = facts.get("instructions", "full"), facts.get("thinking")
-    return LoadedModel(model, processor, chosen, seen, path, *told)
+    return LoadedModel(model, processor, with_own_cells(chosen, processor), seen, path, *told)
 
 
 def model_facts(path: str) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from mirg.answers.prompts import messages, write_completion
 from mirg.console import logger
 from mirg.engines.looking import cut, shown_as
 from mirg.errors import DataError, MirgError
-from mirg.models.images import with_own_cells
 from mirg.models.load import LoadedModel
 from mirg.models.prompts import further_turn, render, taught
 from mirg.rewards.trl import sample_of
@@ -277,20 +276,15 @@ def length_of(sample: Sample, text: str, loaded: LoadedModel, crops: Sequence[tu
     ``text`` is the prompt as the chat template writes it, with one placeholder for each image, and what follows it.
     ``crops`` are the (width, height) in pixels of further images.
     """
-    processor: Any = loaded.processor
     sizes = [*sample.sizes, *crops]
     written = len(loaded.tokenizer(text, add_special_tokens=False)["input_ids"]) - len(sizes)
-    family = with_own_cells(loaded.family, processor)
-    written += sum(tokens.mark_tokens(size, family, loaded.limits) for size in sizes)
+    written += sum(tokens.mark_tokens(size, loaded.family, loaded.limits) for size in sizes)
     return Length(sample.id, written, tuple(image_tokens(size, loaded) for size in sizes))
 
 
 def image_tokens(size: tuple[int, int], loaded: LoadedModel) -> int:
-    """Visual tokens of an image of ``size`` (width, height in pixels), in patches of the model's own processor.
-
-    The patches of a tiny model are set by its recipe and need not be those of its family.
-    """
-    return tokens.image_tokens(size, with_own_cells(loaded.family, loaded.processor), loaded.limits)
+    """Visual tokens of an image of ``size`` (width, height in pixels)."""
+    return tokens.image_tokens(size, loaded.family, loaded.limits)
 
 
 class _Opener:

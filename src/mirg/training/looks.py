@@ -9,7 +9,6 @@ from mirg.answers.looks import LookBudget
 from mirg.console import logger
 from mirg.engines.look_turns import LookTurns, look_tokens
 from mirg.engines.looking import CropCache, LookEnvironment
-from mirg.models.images import with_own_cells
 from mirg.models.load import LoadedModel
 from mirg.models.prompts import Prompt
 from mirg.training.recipe import GrpoRecipe
@@ -31,7 +30,7 @@ class LookRoom(NamedTuple):
 
 def look_room(budget: LookBudget, loaded: LoadedModel) -> LookRoom:
     """What a completion can hold besides what the model writes. DataError if the chat template has no second turn."""
-    text, crop = look_tokens(loaded.processor, with_own_cells(loaded.family, loaded.processor), loaded.limits, budget)
+    text, crop = look_tokens(loaded.processor, loaded.family, loaded.limits, budget)
     return LookRoom(text, (crop,) * budget.max_looks)
 
 
