@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import mirg
+from mirg.answers.markup import look_markup
 from mirg.answers.prompts import messages, prompt_text, write_completion
-from mirg.data.checks.lengths import Lengths, limits_for
+from mirg.data.checks.lengths import Lengths, SampleCounter, limits_for
 from mirg.errors import ConfigError, ImageError
 from mirg.families import FAMILIES, MIRG_TINY, QWEN3_VL, PixelLimits
 from mirg.samples import ImageRef, Sample, Target, Trajectory
@@ -32,6 +33,26 @@ def test_a_tokenizer_counts_the_text_exactly() -> None:
     completion = count(write_completion("Target: red ring.", one.targets, one.sizes, QWEN3_VL))
     visual = sum(image_tokens(size, QWEN3_VL) for size in one.sizes)
     assert lengths.add(one) == prompt + completion + visual + template_tokens(QWEN3_VL, 2)
+
+
+def test_a_look_counts_with_the_turn_that_shows_its_crop() -> None:
+    target = Target(image=2, box=(0.1, 0.2, 0.5, 0.6), label="red ring")
+    thoughts = ["Target: red ring. ", f"Target: red ring. {look_markup(2, (0.0, 0.0, 0.5, 0.5))}"]
+    plain, looking = (
+        sample(targets=[target], sizes=((800, 600), (1200, 800)),
+               trajectory=Trajectory(thinking=thought, answer=(target,), writer="t"))
+        for thought in thoughts
+    )  # fmt: skip
+    counts = [SampleCounter(QWEN3_VL, count=len)(one) for one in (plain, looking)]
+    said = [
+        len(write_completion(one.trajectory.thinking, one.targets, one.sizes, QWEN3_VL))
+        for one in (plain, looking)
+        if one.trajectory
+    ]
+    crop = 20 * 13  # 640 x 416: the 600 x 400 pixels with the area of 262,144 that a budget allows, in cells of 32
+    assert counts[1].images - counts[0].images == crop
+    more = said[1] - said[0] + len("Image-2a: ") + template_tokens(QWEN3_VL, 1)
+    assert counts[1].total - counts[0].total == crop + more
 
 
 def test_every_family_has_a_template_and_the_tiny_model_is_refused() -> None:

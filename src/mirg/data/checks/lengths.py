@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mirg.answers.blocks import LOOK_CLOSE
+from mirg.answers.looks import LookBudget, replay
 from mirg.answers.prompts import instruction_text, question_text, write_completion
 from mirg.errors import ConfigError, MirgError
 from mirg.families import FAMILIES, MIRG_TINY, Family, PixelLimits
+from mirg.frames import Size
 from mirg.samples import Sample
 from mirg.samples.tokens import CountText, image_tokens, mark_tokens, template_tokens, text_tokens
 
 LONGEST = 5  # samples that are named
 _SIZES_KEPT = 100_000  # sizes of images whose tokens are remembered
 BINS = 20
+_LOOKS = LookBudget(max_looks=16)  # more than any recipe allows
 
 
 class SampleTokens(NamedTuple):
@@ -29,6 +34,8 @@ class SampleTokens(NamedTuple):
 
 class SampleCounter:
     """Counts the tokens of samples for one family: prompt, images and, if there is a trajectory, the completion.
+
+    Looks of a trajectory count with the turns that show their crops.
 
     ``count`` counts the tokens of a text. The tokens of a size, and of the words that every prompt with the same number
     of images has in common, are counted once.
@@ -53,8 +60,24 @@ class SampleCounter:
         text += self._in_common(len(sizes)) + self._count(f"\n{question_text(sample, self.family, self.limits)}")
         told = sample.trajectory
         if told is not None:
-            text += self._count(write_completion(told.thinking, told.answer, sizes, self.family, limits=self.limits))
+            said = write_completion(told.thinking, told.answer, sizes, self.family, limits=self.limits)
+            crops = self._crops(said, sizes) if LOOK_CLOSE in said else []
+            visual += sum(visual for visual, _ in crops)
+            text += self._count(said) + sum(reply for _, reply in crops)
         return SampleTokens(visual, visual + text)
+
+    def _crops(self, completion: str, sizes: Sequence[Size]) -> list[tuple[int, int]]:
+        """(visual, other) tokens of the turn that shows the crop of each look, as large as it is by default."""
+        return [
+            (
+                self._image(step.shown),
+                mark_tokens(step.shown, self.family, self.limits)
+                + self._count(f"{step.name}: ")
+                + template_tokens(self.family, 1),
+            )
+            for step in replay(completion, sizes, self.family, _LOOKS, self.limits)
+            if step.shown
+        ]
 
     def _in_common(self, n: int) -> int:
         """Tokens of the labels of ``n`` images, of the instructions and of the chat template."""
