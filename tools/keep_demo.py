@@ -1,6 +1,7 @@
-"""Keep what a demo measured: ``python tools/keep_demo.py RUN`` writes docs/results/demo.json and the page's table.
+"""Keep what a demo measured: ``python tools/keep_demo.py RUN [NAME]`` writes docs/results/NAME.json and its table.
 
-The table is between two marks in docs/results/README.md, so that the page shows the numbers of the file.
+NAME is "demo", or for a demo on photographs "demo_photos_" and what the folder of photographs is called. The table is
+between two marks in docs/results/README.md, so that the page shows the numbers of the file.
 """
 
 from __future__ import annotations
@@ -19,21 +20,23 @@ ROWS = {
     "mean_iou": "mean IoU",
     "joint_accuracy": "joint Acc@0.5",
 }
-MARKS = ("<!-- demo -->\n", "<!-- end of demo -->")
 
 
-def main(run: Path) -> None:
+def main(run: Path, name: str = "demo") -> None:
     """Write both files from ``run``, the folder of a finished ``make demo``."""
     comparison = json.loads((run / "comparison.json").read_text())
     environment = json.loads((run / "grpo" / "environment.json").read_text())
     notes = json.loads((run / "demo.json").read_text())
     commit = subprocess.run(["git", "-C", str(run), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    plan, photos = notes["plan"], name.removeprefix("demo_photos_")
+    if plan.get("photos"):  # without the folders of this machine
+        plan = plan | {"photos": photos}
     result = {
-        "command": "make demo",
+        "command": f"make demo PHOTOS={photos}" if plan.get("photos") else "make demo",
         "commit": commit.stdout.strip(),
         **{key: environment[key] for key in ("versions", "python", "cpus")},
         "seconds": notes["seconds"],
-        "plan": notes["plan"],
+        "plan": plan,
         "systems": [
             {
                 "name": system["name"],
@@ -46,10 +49,11 @@ def main(run: Path) -> None:
         "chance": comparison["chance"]["overall"],
         "differences": [{key: pair[key] for key in ("a", "b", "overall")} for pair in comparison["differences"]],
     }
-    (ROOT / "docs" / "results" / "demo.json").write_text(json.dumps(result, indent=1) + "\n")
+    (ROOT / "docs" / "results" / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
     page = ROOT / "docs" / "results" / "README.md"
-    pattern = re.compile(re.escape(MARKS[0]) + ".*?" + re.escape(MARKS[1]), re.DOTALL)
-    page.write_text(pattern.sub(lambda _: MARKS[0] + table(result) + MARKS[1], page.read_text()))
+    start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    pattern = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
+    page.write_text(pattern.sub(lambda _: start + table(result) + end, page.read_text()))
 
 
 def table(result: dict[str, Any]) -> str:
@@ -74,4 +78,4 @@ def interval(value: dict[str, float], scale: float, sign: str = "") -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mirg.families import MIRG_TINY
-from mirg.models.load import SHIPPED
+from mirg.models.load import EMBEDDED_FOLDERS
 from mirg.storage import seal_folder
 
 WEIGHTS, CARD = "model.safetensors", "README.md"
@@ -25,7 +25,7 @@ FROM_RUN = {"config.yaml": "recipe.yaml", "metrics.jsonl": "log.jsonl"}
 
 def main(run: Path, name: str = MIRG_TINY.name) -> None:
     """Write ``mirg/models/NAME`` again. Its model card, which is written by hand, is kept."""
-    shipped = SHIPPED.parent / name
+    shipped = EMBEDDED_FOLDERS[name]
     card = (shipped / CARD).read_text() if (shipped / CARD).is_file() else ""
     shutil.rmtree(shipped, ignore_errors=True)
     shutil.copytree(run / "model", shipped, ignore=shutil.ignore_patterns(WEIGHTS))

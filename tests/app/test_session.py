@@ -44,7 +44,7 @@ def last(session: Session, engine: ScriptedEngine, question: str = "Where?", lim
 
 
 def test_an_answer_grows_and_ends_with_its_boxes(session: Session) -> None:
-    answers = [shown for (shown,) in ask_all(session, [Model(typist(pause=0.03), "m", LIMITS)], "Where?")]
+    answers = [shown for (shown,) in ask_all(session, [Model(typist(pause=0.1), "m", LIMITS)], "Where?")]
     assert answers[0].status == "waiting"
     assert [a.status for a in answers[1:-1]] == ["writing"] * (len(answers) - 2)
     assert len(answers) > 3
@@ -187,7 +187,7 @@ def test_the_end_of_a_session_ends_its_question() -> None:
     assert oldest.cancel.is_set()
 
 
-@pytest.mark.parametrize("name", ["mirg-tiny", "runs/sft/model", "org/other-model"])
+@pytest.mark.parametrize("name", ["mirg-tiny", "mirg-tiny-photo", "runs/sft/model", "org/other-model"])
 def test_every_model_has_examples_of_two_images_and_more(tmp_path: Path, name: str) -> None:
     engine = typist(name)
     engine.family = FAMILIES["qwen3-vl" if "other" in name else "mirg-tiny"]
@@ -197,4 +197,4 @@ def test_every_model_has_examples_of_two_images_and_more(tmp_path: Path, name: s
     for example, files_of in zip(examples, paths, strict=True):
         assert [open_image(path).size for path in files_of] == [image.size for image in example.images]
         assert 2 <= len(files_of) <= 8
-    assert set(EXAMPLES) == {"mirg-tiny", "family mirg-tiny"}
+    assert set(EXAMPLES) == {"mirg-tiny", "mirg-tiny-photo", "family mirg-tiny"}

@@ -152,7 +152,6 @@ def test_every_key_arrives(mirg: Run, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("mirg.evaluation.compare.compare", lambda evaluations: {})
     monkeypatch.setattr("mirg.evaluation.pages.report_from_run", lambda run: None)
     monkeypatch.setattr("mirg.cli.demo.show_comparison", lambda result: None)
-    monkeypatch.setattr("mirg.cli.demo.EMBEDDED_MODELS", {"mirg-tiny-photo": None})
     monkeypatch.setattr("mirg.cli.demo._small_copies", lambda config, photos, copies: photos)
     monkeypatch.setattr("mirg.cli.demo._warn_of_few", lambda found: None)
     monkeypatch.setattr("mirg.cli.demo._enough_to_learn_from", lambda plan, rated, overrides: True)

@@ -6,7 +6,7 @@ import re
 
 from PIL import Image
 
-from mirg.cli.demo import PHOTOGRAPHS
+from mirg.data.compose.photos.pool import PHOTOGRAPHS
 
 
 def test_every_file_has_a_source_and_a_free_license() -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from mirg.answers.markup import box_markup
 from mirg.engines.base import Engine
+from mirg.families import MIRG_TINY_PHOTO
+from mirg.geometry import Box
 from mirg.serve.server import served_name
 
 if TYPE_CHECKING:
@@ -47,6 +49,32 @@ def _perception() -> list[Example]:
     ]
 
 
+def _photographs() -> list[Example]:
+    """Tasks of photographs (``docs/how-to/photos.md``) on those that ship with mirg."""
+    from mirg.data.compose.photos.pool import PHOTOGRAPHS
+    from mirg.data.compose.photos.tasks import QUESTIONS
+    from mirg.data.compose.pixels import shrink
+    from mirg.images import open_image
+
+    cat, coffee, rocket, stairs = (
+        shrink(open_image(PHOTOGRAPHS / f"{name}.jpg"), 256) for name in ("cat", "coffee", "rocket", "stairs")
+    )
+    part, others = QUESTIONS["region"], (_part(stairs, (0.0, 0.0, 0.5, 0.5)), _part(rocket, (0.1, 0.4, 0.6, 0.9)))
+    return [
+        Example("A part of one image", part.format(k=2), (cat, _part(cat, (0.25, 0.1, 0.75, 0.6)))),
+        Example(
+            "A part of one of three",
+            QUESTIONS["refer"],
+            (_part(coffee, (0.3, 0.2, 0.8, 0.75)), rocket, coffee, stairs),
+        ),
+        Example("One of two parts", part.format(k=3), (rocket, *others)),
+    ]
+
+
+def _part(image: Image, box: Box) -> Image:
+    return image.crop(tuple(round(v * side) for v, side in zip(box, image.size * 2, strict=True)))  # type: ignore[arg-type]
+
+
 def _tasks(side: int) -> list[Example]:
     """Tasks of the procedural world (``docs/concepts/scenes.md``)."""
     from mirg.data.scenes.generate import iter_samples
@@ -60,6 +88,7 @@ def _tasks(side: int) -> list[Example]:
 # By the name of the model, else by its family. Any other model gets the tasks in larger images.
 EXAMPLES: dict[str, Callable[[], list[Example]]] = {
     "mirg-tiny": _perception,
+    MIRG_TINY_PHOTO: _photographs,
     "family mirg-tiny": partial(_tasks, 96),
 }
 

@@ -17,22 +17,20 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel, ConfigDict, Field
 
-import mirg
 from mirg.cli.evaluate import show_comparison
 from mirg.config import load_recipe
 from mirg.console import log_to_console, logger, say, warn
-from mirg.data.compose.photos.pool import Found, PhotoConfig, PhotoPool, find_photos
+from mirg.data.compose.photos.pool import PHOTOGRAPHS, Found, PhotoConfig, PhotoPool, find_photos
 from mirg.data.scenes.world import WorldConfig, load_world
 from mirg.engines.base import Generation
 from mirg.errors import ConfigError
-from mirg.families import EMBEDDED_MODELS, MIRG_TINY, MIRG_TINY_PHOTO
+from mirg.families import MIRG_TINY, MIRG_TINY_PHOTO
 from mirg.samples import DatasetFolder
 from mirg.storage import atomic_folder, read_json, write_json_atomic
 from mirg.training.recipe import PARTIALLY_SOLVED, GrpoRecipe, RlAnswers, SftRecipe
 
 PLAN, CLOCK = "plan", "seconds"  # keys of demo.json
 FEW_PHOTOS = 60  # fewer are accepted, with a sentence about what to expect
-PHOTOGRAPHS = Path(mirg.__file__).parent / "data" / "photographs"  # those that ship with mirg
 
 
 class DemoRecipe(BaseModel):
@@ -55,9 +53,9 @@ class DemoRecipe(BaseModel):
         description="How samples are composed of photographs; the demo sets n, seed and split.",
     )
     shown_samples: int = Field(
-        default=36,
+        default=0,
         ge=0,
-        description="Samples of the photographs that ship with mirg, for the page of a demo on scenes.",
+        description="Samples of the photographs that ship with mirg, for the page of a demo on scenes; 0: none.",
     )
     sft: str = "tiny/sft"
     grpo: str = "tiny/grpo"
@@ -108,7 +106,7 @@ def demo(
             _evaluate(plan, model, out / "data/test", out / "eval" / name)
     result = compare(load_evaluations([out / "eval" / name for name in models]))
     write_json_atomic(out / "comparison.json", result)
-    if photos is None and plan.shown_samples and MIRG_TINY_PHOTO in EMBEDDED_MODELS:
+    if photos is None and plan.shown_samples:
         with clock("photographs"):
             _show_photographs(plan, out)
     show_comparison(result)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from pydantic import Field, model_validator
 
+import mirg
 from mirg.config import Section
 from mirg.data.compose.pixels import as_pixels, shrink
 from mirg.data.compose.recipe import refuse_empty_split
@@ -39,6 +40,7 @@ PhotoTask = Literal[
 NamedTask = Literal["group_grounding", "common_object", "correspondence"]
 PHOTO_TASKS: tuple[PhotoTask, ...] = get_args(PhotoTask)
 NAMED_TASKS: tuple[NamedTask, ...] = get_args(NamedTask)  # need cut-outs or boxes
+PHOTOGRAPHS = Path(mirg.__file__).parent / "data" / "photographs"  # those that ship with mirg
 
 
 class PhotoConfig(Section):
