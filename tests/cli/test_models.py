@@ -21,7 +21,7 @@ def test_all_families_are_listed_with_what_works(mirg: Mirg) -> None:
     lines = {words[0]: line for line in shown.stdout.splitlines() if (words := line.split())}
     for family in FAMILIES.values():
         assert all(kind in lines[family.name] for kind in family.model_types)
-    assert "load by name: mirg-tiny." in shown.stdout
+    assert "load by name: mirg-tiny, mirg-tiny-photo." in shown.stdout
     assert "no: linear_attention" in lines["qwen3.5"] and "evaluation, rollouts" in lines["glm-v"]
     assert "y1, x1, y2, x2" in lines["gemma-4"] and "pixels of the resized image" in lines["qwen2.5-vl"]
     rows = {row["family"]: row for row in json.loads(mirg("models", "--json").stdout)}

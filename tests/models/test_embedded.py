@@ -75,7 +75,7 @@ def easy_items() -> list[tuple[str, list[Image.Image], int, Box]]:
 def test_easy_questions_about_photographs_are_answered() -> None:
     """Right: the image, and a box with an IoU of at least 0.5 in it.
 
-    The model names the image and the box in a sentence, without an answer block; `mirg ground` lists such boxes as ``mentioned``.
+    The model answers in a sentence, without an answer block; `mirg ground` lists the boxes of one as ``mentioned``.
     """
     engine, items = load_engine(MIRG_TINY_PHOTO), easy_items()
     requests = []
