@@ -105,6 +105,7 @@ OUTCOMES = [
     ("<think>x</think><answer>none</answer>", 0, "in none of the images", "an explicit none is an answer"),
     ("no idea", 1, "No answer could be used", "nothing to read"),
     ("", 1, "(empty)", "an empty completion"),
+    ("Found: Image-1 (500,500),(800,900).", 1, "Boxes in it\n  Image-1  a.png  (50, 40) to (80, 72) px", "a sentence"),
     ("<think>x</think><answer>Image-9: (1,1),(9,9)</answer>", 1, "no such image", "an image that is not there"),
     ("<think>x</think><answer>Image-1: (900,1),(9,9)</answer>", 1, "inverted", "not a box"),
     ("<think>x</think><answer>Image-1: (500,500),(1500,900)</answer>", 0, "(50, 40) to (100, 72) px  [outside]", "cut"),

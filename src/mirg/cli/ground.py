@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from mirg.answers.looks import LookStep
-    from mirg.engines.ask import Grounding
+    from mirg.engines.ask import FoundBox, Grounding
 
 UNREADABLE_EXIT = 1
 PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # as Pillow names them
@@ -108,17 +108,24 @@ def as_text(grounding: Grounding) -> list[str]:
     if grounding.failure is not None:
         lines += ["No answer could be used", f"  {one_line(grounding.failure)}", "", "Completion"]
         lines += _indented(grounding.completion.text or "(empty)")
+        if grounding.mentioned:
+            lines += ["", "Boxes in it", *_listed(grounding, grounding.mentioned)]
     elif grounding.reading.none:
         lines += ["Answer", "  in none of the images"]
     else:
-        lines.append("Answer")
-        for found in grounding.found:
-            name = one_line(grounding.name_of(found.image) or "no such image")
-            place = "no place" if found.pixels is None else "({}, {}) to ({}, {}) px".format(*found.pixels)
-            problem = f"  [{found.problem}]" if found.problem else ""
-            lines.append(f"  Image-{found.image}  {name}  {place}{problem}")
+        lines += ["Answer", *_listed(grounding, grounding.found)]
     if grounding.completion.finish == "length":
         lines += ["", f"The completion was cut at {grounding.completion.tokens} tokens: raise --max-new-tokens."]
+    return lines
+
+
+def _listed(grounding: Grounding, boxes: Sequence[FoundBox]) -> list[str]:
+    lines = []
+    for found in boxes:
+        name = one_line(grounding.name_of(found.image) or "no such image")
+        place = "no place" if found.pixels is None else "({}, {}) to ({}, {}) px".format(*found.pixels)
+        problem = f"  [{found.problem}]" if found.problem else ""
+        lines.append(f"  Image-{found.image}  {name}  {place}{problem}")
     return lines
 
 
@@ -152,7 +159,7 @@ def save_picture(grounding: Grounding, images: Sequence[Image], out: Path) -> No
     from mirg.report.draw import draw_sample
     from mirg.storage import write_atomic
 
-    predicted = [Mark(found.image, found.box) for found in grounding.found]
+    predicted = [Mark(found.image, found.box) for found in grounding.found or grounding.mentioned]
     given = [Mark(image, box) for image, box in cited(grounding.question)]
     looks = enumerate(grounding.looks or (), 1)
     given += [Mark(s.look.image, s.look.box, f"look {k}") for k, s in looks if s.look and s.refusal is None]
