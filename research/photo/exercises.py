@@ -42,7 +42,7 @@ class Exercise:
     """Pictures in order, the request after them, and the completion.
 
     ``altered`` is the number of the picture that is altered at one place, and ``holes`` that place in every picture
-    that shows it. ``question`` is that of a photograph task which asks for the same; "" if there is none.
+    that shows it. ``question`` is that of a photograph task which asks for the same; "" if no task does.
     """
 
     pictures: tuple[Picture, ...]

@@ -84,7 +84,7 @@ def write_history(path: Path, turns: Sequence[Turn]) -> Path:
 
 def _card(number: int, turn: Turn, answer: Answer) -> SheetSample:
     grounding = answer.grounding
-    found = (grounding.found or grounding.mentioned) if grounding else ()
+    found = grounding.drawn if grounding else ()
     lines = [f"Image-{box.image} {box.pixels or box.problem}" for box in found]
     if grounding and grounding.failure is None and grounding.reading.none:
         lines = ["none"]

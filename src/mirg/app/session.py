@@ -254,7 +254,7 @@ def found_targets(answer: Answer) -> list[Target]:
     grounding = answer.grounding
     if grounding is None:
         return []
-    usable = [box for box in grounding.found or grounding.mentioned if box.pixels]
+    usable = [box for box in grounding.drawn if box.pixels]
     return [Target(image=box.image, box=_inside(box.box)) for box in usable]
 
 

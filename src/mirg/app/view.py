@@ -73,7 +73,7 @@ def board_html(pictures: Sequence[Picture], question: str, targets: Sequence[Tar
 def answer_html(answer: Answer | None, pictures: Sequence[Picture], question: str) -> str:
     """One answer: what became of it, the reasoning, the images with its boxes, and the boxes in pixels."""
     grounding = answer.grounding if answer else None
-    found = (grounding.found or grounding.mentioned) if grounding else ()
+    found = grounding.drawn if grounding else ()
     seen = [step for step in (grounding.looks if grounding else None) or () if step.look and step.pixels]
     boxes = [("look", step.look.image, step.look.box, f"look {step.name}") for step in seen if step.look]
     boxes += [("predicted", box.image, box.box, "the answer") for box in found if box.pixels]

@@ -159,7 +159,7 @@ def save_picture(grounding: Grounding, images: Sequence[Image], out: Path) -> No
     from mirg.report.draw import draw_sample
     from mirg.storage import write_atomic
 
-    predicted = [Mark(found.image, found.box) for found in grounding.found or grounding.mentioned]
+    predicted = [Mark(found.image, found.box) for found in grounding.drawn]
     given = [Mark(image, box) for image, box in cited(grounding.question)]
     looks = enumerate(grounding.looks or (), 1)
     given += [Mark(s.look.image, s.look.box, f"look {k}") for k, s in looks if s.look and s.refusal is None]

@@ -92,6 +92,11 @@ class Grounding:
             **({} if self.looks is None else {"looks": [_look_json(step) for step in self.looks]}),
         }
 
+    @property
+    def drawn(self) -> tuple[FoundBox, ...]:
+        """The boxes that a picture shows: those of the answer, or if there are none, those that are mentioned."""
+        return self.found or self.mentioned
+
     def _box_json(self, found: FoundBox) -> dict[str, Any]:
         return {
             "image": found.image,

@@ -22,7 +22,7 @@ from mirg.samples.tokens import CountText, image_tokens, mark_tokens, template_t
 LONGEST = 5  # samples that are named
 _SIZES_KEPT = 100_000  # sizes of images whose tokens are remembered
 BINS = 20
-_LOOKS = LookBudget(max_looks=16)  # more than any recipe allows
+_LOOKS = LookBudget(max_looks=16)  # as many as a recipe can allow
 
 
 class SampleTokens(NamedTuple):
@@ -62,7 +62,7 @@ class SampleCounter:
         if told is not None:
             said = write_completion(told.thinking, told.answer, sizes, self.family, limits=self.limits)
             crops = self._crops(said, sizes) if LOOK_CLOSE in said else []
-            visual += sum(visual for visual, _ in crops)
+            visual += sum(shown for shown, _ in crops)
             text += self._count(said) + sum(reply for _, reply in crops)
         return SampleTokens(visual, visual + text)
 
