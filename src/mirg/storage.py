@@ -229,7 +229,7 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
         refuse_existing(path, overwrite=overwrite)
         with scratch_folder(path) as work:
             yield work
-            work.chmod(_default_mode() | 0o111)
+            work.chmod(_default_mode(0o777))
             _swap_in(work, path, overwrite=overwrite)
 
 
@@ -424,11 +424,14 @@ def _cut_torn_tail(path: Path) -> None:
             stream.truncate(end - len(last))
 
 
-def _default_mode() -> int:
-    """The mode of an ordinary new file: with mkstemp's 0600, other users of a shared folder could not read it."""
+def _default_mode(most: int = 0o666) -> int:
+    """The mode of an ordinary new file under the umask of this process; with ``most`` 0777, that of a folder.
+
+    With mkstemp's 0600 and mkdtemp's 0700, other users of a shared folder could not read them.
+    """
     mask = os.umask(0)
     os.umask(mask)
-    return 0o666 & ~mask
+    return most & ~mask
 
 
 @contextlib.contextmanager
