@@ -63,11 +63,13 @@ def test_overrides_of_both_stages() -> None:
 
 def test_a_recipe_extends_another(tmp_path: Path) -> None:
     """The base is beside the file, or ships; sections are merged, lists and values replaced, overrides come last."""
-    (tmp_path / "base.yaml").write_text(NEEDED + "extends: tiny/grpo\nheld_out: [a, b]\noptim: {weight_decay: 0.5}\n")
-    (tmp_path / "top.yaml").write_text("extends: base.yaml\nheld_out: [c]\noptim: {beta2: 0.9}\n")
+    base = "extends: tiny/grpo\nheld_out: [a, b]\nmicro_batch: 4\noptim: {weight_decay: 0.5}\n"
+    (tmp_path / "base.yaml").write_text(NEEDED + base)
+    (tmp_path / "top.yaml").write_text("extends: base.yaml\nheld_out: [c]\nmicro_batch: null\noptim: {beta2: 0.9}\n")
     recipe = load_recipe(GrpoRecipe, tmp_path / "top.yaml", ["optim.warmup_steps=3"])
     shipped = load_recipe(GrpoRecipe, "tiny/grpo")
     assert (recipe.model, recipe.held_out, recipe.group_size) == ("m", ("c",), shipped.group_size)
+    assert recipe.micro_batch is None, "null is a value, too"
     optim = recipe.optim
     assert (optim.weight_decay, optim.beta2, optim.warmup_steps) == (0.5, 0.9, 3)
     assert optim.learning_rate == shipped.optim.learning_rate

@@ -190,10 +190,23 @@ def test_a_box_without_numbers_has_no_frame(bad: float) -> None:
         to_frame((0.1, 0.1, bad, 0.2), (10, 10), QWEN3_VL)
 
 
-def test_limits_of_a_loaded_processor_win() -> None:
-    small = PixelLimits(28 * 28, 56 * 56)
-    assert input_size((1280, 720), QWEN25_VL, small) == (56, 28)
-    assert to_frame((0, 0, 1, 1), (1280, 720), QWEN25_VL, small) == (0, 0, 56, 28)
+@pytest.mark.parametrize(
+    ("name", "limits", "seen"),
+    [
+        ("qwen2.5-vl", PixelLimits(28 * 28, 56 * 56), (56, 28)),
+        ("glm-v", PixelLimits(28 * 28, 2 * 56 * 56), (56, 28)),
+        ("internvl", PixelLimits(448 * 448, 2 * 448 * 448), (2 * 448, 448)),
+        ("smolvlm2", PixelLimits(512 * 512, 1024 * 1024), (1024, 1024)),
+        ("gemma-4", PixelLimits(48 * 48, 70 * 48 * 48), (528, 288)),
+        ("lfm2-vl", PixelLimits(256 * 256, 1024 * 1024), (1280, 704)),  # with its own limits, the image is split
+    ],
+)
+def test_limits_of_a_loaded_processor_win(name: str, limits: PixelLimits, seen: tuple[int, int]) -> None:
+    fam = FAMILIES[name]
+    assert input_size((1280, 720), fam, limits) == seen != input_size((1280, 720), fam)
+    if fam.box_frame == "resized_pixels":
+        assert to_frame((0, 0, 1, 1), (1280, 720), fam, limits) == (0, 0, *seen)
+        assert from_frame((0, 0, *seen), (1280, 720), fam, limits) == (0, 0, 1, 1)
 
 
 # --- promise 11: the real processors' sizes --------------------------------------------------------------------------

@@ -135,7 +135,8 @@ def test_match_is_not_greedy() -> None:
     [
         ((0, 0, 1, 1), None),
         ((0.2, 0.1, 0.5, 0.9), None),
-        ((0, 0, 1 + 1e-12, 1), None),  # rounding
+        ((0, 0, 1 + 1e-12, 1 + 1e-12), None),  # rounding
+        ((-1e-12, -1e-12, 1, 1), None),  # rounding at the other two edges
         ((0, 0, 1.001, 1), "outside"),
         ((0, 0, 1, 1.001), "outside"),
         ((-0.001, 0, 1, 1), "outside"),

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from fakes import hostile_images as hostile
 from fakes.speed import takes_at_most
@@ -148,6 +149,19 @@ def test_other_formats_may_be_turned_too(tmp_path: Path, suffix: str, orientatio
     assert image_header(path).orientation == orientation
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_png_may_hold_its_rotation_as_text(tmp_path: Path, compressed: bool) -> None:
+    """ImageMagick writes EXIF data as text with hexadecimal digits, in a chunk that may be compressed."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = exif.tobytes()
+    notes = PngInfo()
+    notes.add_text("Raw profile type exif", f"\nexif\n{len(data):8}\n{data.hex()}\n", zip=compressed)
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.png", pnginfo=notes)
+    assert image_header(tmp_path / "a.png") == (48, 64, 6)
+    assert open_image(tmp_path / "a.png").size == (48, 64)
+
+
 def _no_decoding(*_: object) -> None:
     pytest.fail("pixels are decoded")
 
@@ -239,6 +253,7 @@ def test_16_bit_is_scaled_not_clipped(tmp_path: Path) -> None:
         ("1", 1, 255),  # bilevel
         ("L", 77, 77),
         ("I", 77, 77),  # 32-bit integers that hold 8-bit values
+        ("I", 1, 1),  # ... of which the largest is 1: they are no floats from 0 to 1
         ("I", 65535, 255),  # ... or 16-bit ones
         ("F", 1.0, 255),  # floats from 0 to 1
         ("F", 77.0, 77),
@@ -283,6 +298,7 @@ MEMORY_SCRIPT = """
 import sys
 from pathlib import Path
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 Image.preinit(); Image.init()
 import numpy
 from mirg.errors import ImageError

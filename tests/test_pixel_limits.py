@@ -30,6 +30,7 @@ from fakes.uneven import (
     write_uneven,
 )
 from mirg.answers import messages, prompt_text, write_answer, write_completion
+from mirg.answers.looks import LookBudget
 from mirg.answers.markup import render
 from mirg.answers.prompts import question_text
 from mirg.answers.read import read
@@ -54,6 +55,7 @@ from mirg.frames import extent, from_frame, input_size, to_frame
 from mirg.images import ImageLimits
 from mirg.report.images import Thumbs, _opened
 from mirg.rewards import RewardConfig, score
+from mirg.rewards.looks import LookRewards, look_functions, look_parts
 from mirg.rewards.trl import reward_functions, total_reward
 from mirg.samples import Carrier, DatasetFolder, DatasetWriter, Sample
 from mirg.samples.tokens import template_tokens
@@ -106,8 +108,12 @@ def test_what_is_written(written: Callable[[], str], holds: str) -> None:
             [COMPLETION], record=[SAMPLE.model_dump_json()]
         )[0],
         lambda: make_record(SAMPLE, COMPLETION, family=FAMILY, limits=LIMITS).object_reward,
+        lambda: look_parts(COMPLETION, SAMPLE, FAMILY, LookBudget(), LIMITS)["grounded"].value,
+        lambda: look_functions(LookRewards(grounded=1), FAMILY, LookBudget(), LIMITS)[0][0](
+            [COMPLETION], record=[SAMPLE.model_dump_json()]
+        )[0],
     ],
-    ids=["reader", "frame", "score", "total reward", "object reward", "record"],
+    ids=["reader", "frame", "score", "total reward", "object reward", "record", "looks", "reward for looks"],
 )
 def test_what_is_read(value: Callable[[], float]) -> None:
     assert value() == 1

@@ -31,6 +31,20 @@ def test_render(family: Family, style, expected: str) -> None:
     assert render(f"a {BOX} b", SIZES, family, style=style) == expected
 
 
+@pytest.mark.parametrize(
+    ("family", "style", "expected"),
+    [
+        (QWEN3_VL, None, '{"image": 2, "bbox_2d": [100, 200, 300, 400]}'),
+        (QWEN3_VL, "text", "Image-2: (100,200),(300,400)"),
+        (QWEN2_VL, None, "Image-2: <|box_start|>(100,200),(300,400)<|box_end|>"),
+        (QWEN2_VL, "json", '{"image": 2, "bbox_2d": [100, 200, 300, 400]}'),
+    ],
+)
+def test_render_looks(family: Family, style, expected: str) -> None:
+    text = "a <look image=2>0.1,0.2,0.3,0.4</look> b"
+    assert render(text, SIZES, family, style=style) == f"a <look>{expected}</look> b"
+
+
 def test_text_without_markup_is_untouched() -> None:
     assert render("a < b, <box>, </box> and 0.5", SIZES, QWEN3_VL) == "a < b, <box>, </box> and 0.5"
 

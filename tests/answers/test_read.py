@@ -223,7 +223,13 @@ A = "<answer>Image-2: (100,200),(300,400)</answer>"
     [
         (f"<think>t</think>{A}", "t", "the format itself"),
         (f"\n <think>\nt\n</think>\n\n{A}\n", "t", "white space around"),
-        (f"<think>t</think>{A}<|im_end|>", "t", "an end token"),
+        *(
+            (f"<think>t</think>{A}{token}", "t", "an end token of a family")
+            for token in (
+                *("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|user|>", "<|observation|>", "</s>", "<eos>"),
+                *("<turn|>", "<end_of_utterance>"),
+            )
+        ),
         (f"<think>t</think>{A}\n<|im_end|>\n<|endoftext|><|endoftext|>", "t", "end tokens and padding"),
         (f"<think></think>{A}", "", "an empty thinking"),
     ],
@@ -250,6 +256,18 @@ def test_the_format_is_kept(text: str, thinking: str, why: str) -> None:
         (f"<think>t</think> so {A}", "text between </think> and <answer>", 2, "prose between"),
         (f"<think>t</think>{A} done", "text after </answer>", 2, "prose after"),
         (f"<think>t</think>{A}<|im_end|>x", "text after </answer>", 2, "text after the end"),
+        (
+            f"<think>t</think></answer>{A[:-9]}",
+            "the tags are not in the order <think></think><answer></answer>",
+            1,
+            "an answer that is closed before it begins",
+        ),
+        (
+            f"</think><think>{A}",
+            "the tags are not in the order <think></think><answer></answer>",
+            1,
+            "a thinking that is closed before it begins",
+        ),
     ],
 )
 def test_broken_formats_are_still_read(text: str, reason: str, pairs: int, why: str) -> None:

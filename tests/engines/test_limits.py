@@ -155,3 +155,13 @@ def test_a_budget_is_never_exceeded_and_used_as_far_as_it_goes(
     assert guard.spent.requests <= requests and guard.spent.tokens <= tokens
     for most in refused:  # nobody was sent away who would fit now
         assert guard.spent.requests == requests or guard.spent.tokens + most > tokens
+
+
+def test_money_may_be_spent_to_the_last_cent() -> None:
+    """In floating point, 0.1 + 0.2 is more than 0.3. A request that exceeds the budget by a thousandth is refused."""
+    guard = BudgetGuard(Budget(money=0.3), Cost(money=0.1))
+    asyncio.run(guard.reserve(Cost(1, 10, 0.2)))
+    assert guard.aside.money == 0.2
+    for need in (0.001, 0.1):
+        with pytest.raises(BudgetUsed, match="of 0.3000 in money is spent"):
+            asyncio.run(BudgetGuard(Budget(money=0.3), Cost(money=0.3)).reserve(Cost(1, 10, need)))

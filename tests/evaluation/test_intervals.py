@@ -16,6 +16,7 @@ from mirg.evaluation.intervals import (
     mean_intervals,
     paired_difference,
     sign_flip_p,
+    statistic_interval,
 )
 
 
@@ -153,6 +154,18 @@ def test_with_few_sets_percentiles_are_taken_further_out() -> None:
     found = paired_difference(np.zeros(12), values, list(range(12)), resamples=100_000)
     expected = np.quantile(means, stats.norm.cdf([-reach, reach]))
     assert [found.low, found.high] == pytest.approx(expected, abs=0.04 * means.std())
+
+
+@pytest.mark.parametrize("n_sets", [6, 12, 40])
+def test_another_statistic_has_the_interval_of_the_mean(n_sets: int) -> None:
+    """For the mean itself, it is the interval without BCa's corrections, with few sets too."""
+    values = np.random.default_rng(5).uniform(0.3, 0.7, n_sets)
+    plain = paired_difference(np.zeros(n_sets), values, list(range(n_sets)), seed=3)
+    found = statistic_interval(
+        values.mean(), lambda counts: float(counts @ values / n_sets), 2 * n_sets, n_sets, seed=3
+    )
+    assert [found.low, found.high] == pytest.approx([plain.low, plain.high], abs=1e-12)
+    assert (found.n, found.n_sets) == (2 * n_sets, n_sets)
 
 
 def test_skewed_values_move_the_interval() -> None:

@@ -28,6 +28,11 @@ CASES: list[tuple[str, list[Answer], int]] = [
     ("of two equal votes the one with boxes that agree", [((1, A),), ((1, FAR),), ((2, A),), ((2, NEAR_A),)], 2),
     ("an answer with no proper box agrees with none", [((2, INVERTED),), ((2, A),), ((2, NEAR_A),)], 1),
     ("sets of images", [((1, A), (3, A)), ((1, A),), ((3, FAR), (1, A)), ((3, A),)], 0),
+    (
+        "the answer with which most agree, although another one has the larger sum of IoUs",
+        [*([((2, (x, 0.1, x + 0.4, 0.5)),) for x in (0.0, 0.0, 0.0, 0.2, 0.12)])],
+        4,
+    ),
     ("as many boxes", [((1, A), (1, FAR)), ((1, A),), ((1, FAR), (1, NEAR_A))], 0),
 ]
 

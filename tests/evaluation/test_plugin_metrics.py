@@ -27,6 +27,9 @@ def wide(record, sample):
 def broken(record, sample):
     return sample.no_such_field if sample.id == "s07" else 1
 
+def short(record, sample):
+    return len(record.completion)
+
 def joint_accuracy(record, sample):
     return 1.0
 """
@@ -65,6 +68,16 @@ def test_its_mean_is_in_the_summary_and_on_the_page(dataset: DatasetFolder, file
     assert plain["metrics"] | {"plugins": found} == summary["metrics"] and plain["settings"] == summary["settings"]
     assert "plug-ins" not in report_from_run(tmp_path / "plain", data=dataset.root).read_text()
     assert not (tmp_path / "plain" / "metric_values.jsonl").exists()
+
+
+def test_each_of_several_metrics_has_its_own_values(dataset: DatasetFolder, file: Path, tmp_path: Path) -> None:
+    _, summary = run(dataset, tmp_path / "out", f"{file}:wide", f"{file}:short")
+    rows = [json.loads(line) for line in (tmp_path / "out" / "metric_values.jsonl").read_text().splitlines()]
+    short = {f"s{k:02d}": 4.0 * (k < 12) for k in range(24)}
+    assert {row["id"]: row["short"] for row in rows} == short
+    assert {row["id"]: row["wide"] for row in rows} == {name: 40.0 + int(name[1:]) + short[name] for name in short}
+    found = summary["metrics"]["plugins"]["overall"]
+    assert (found["wide"]["mean"], found["short"]["mean"]) == pytest.approx((53.5, 2.0))
 
 
 def test_resuming_agrees_with_the_metric(dataset: DatasetFolder, file: Path, tmp_path: Path) -> None:

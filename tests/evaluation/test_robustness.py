@@ -132,6 +132,18 @@ def test_the_same_samples_as_the_original(dataset: DatasetFolder, tmp_path: Path
     assert [row["n"] for row in more["differences"]] == [8, 8, 8]
 
 
+def test_the_seed_of_the_evaluation_chooses_the_distractors(dataset: DatasetFolder, tmp_path: Path) -> None:
+    shown: dict[str, list[object]] = {"one": [], "again": [], "two": []}
+    for (name, found), seed in zip(shown.items(), (1, 1, 2), strict=True):
+
+        def script(request: Request, settings: Generation, found: list[object] = found) -> str:
+            found.append([image.getpixel((3, 3)) for image in request.images])
+            return FIRST
+
+        run(dataset, tmp_path / name, script, [Variant("distractors", 2)], generation=Generation(seed=seed))
+    assert shown["one"] == shown["again"] != shown["two"] and len(shown["one"]) == 2 * N
+
+
 def content(out: Path) -> dict[str, bytes]:
     files = (file for file in out.rglob("*") if file.is_file() and file.suffix != ".lock")
     return {str(file.relative_to(out)): file.read_bytes() for file in files}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from mirg.models.packing import enable_packed_forward
 from mirg.models.sampling import Sampling, complete, complete_by_generate
 
 KINDS = ["qwen3_vl", "qwen2_5_vl", "qwen2_vl"]
-COUNTS = (3, 1, 2, 2)
+COUNTS = (1, 3, 2, 2)
 
 
 def tiny(kind: str) -> LoadedModel:
@@ -48,6 +49,11 @@ def test_greedy_tokens_are_those_of_packed_sampling(kind: str) -> None:
     packed = complete(model, shown, COUNTS, settings)
     assert complete_by_generate(model, shown, COUNTS, settings) == packed
     assert len({len(group[0]) for group in packed}) > 1 and model.generation_config.top_k == 1
+    # A turn may end without a stop, here after a different number of tokens in each row.
+    waiting = replace(settings, pauses=lambda ids: len(ids) == 2 + ids[0] % 4)
+    paused = complete(model, shown, COUNTS, waiting)
+    assert complete_by_generate(model, shown, COUNTS, waiting) == paused != packed
+    assert len({len(group[0]) for group in paused}) > 1
     assert complete_by_generate(model, shown, (1,) * 4, Sampling(8, [], forbidden, temperature=0)) == endless
 
 
@@ -60,6 +66,8 @@ def test_samples_follow_the_generator_and_forbidden_tokens_are_never_taken() -> 
         made.append(complete_by_generate(loaded.model, prompts(loaded), COUNTS, Sampling(8, [], barred, 2.0)))
     assert made[0] == made[1] != made[2]
     assert [len(group) for group in made[0]] == list(COUNTS)
+    different = [len({tuple(ids) for ids in group}) for group in made[0]]
+    assert different == list(COUNTS), "every completion is sampled separately"
     assert {token for group in made[0] for ids in group for token in ids} == {40, 41, 42}
 
 

@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import flex_attention
 
+from fakes.tiny import tiny_pair
 from fakes.trees import completions, one_by_one, prompts, tiny_loaded
 from mirg.errors import EngineError
 from mirg.models import packing, trees
-from mirg.models.packing import enable_packed_forward, pack, score_packed, token_scores
+from mirg.models.packing import enable_packed_forward, pack, packed_forward_undone, score_packed, token_scores
 from mirg.models.prompts import Prompt
+from mirg.models.vision import decoder_of, patch_layer, tower_of
 
 KINDS = ["qwen3_vl", "qwen2_5_vl", "qwen2_vl"]
 COUNTS = {"ragged": (3, 1, 4, 2), "one each": (1, 1, 1, 1), "a group without completions": (2, 0, 1, 3)}
@@ -145,3 +147,24 @@ def test_tokens_of_a_row_are_those_of_prompts_and_completions_once() -> None:
     assert packed.inputs["input_ids"][0].tolist() == [*range(20, 29), 30, 29, 1, 2, 29, 31, 5]
     assert packed.labels.tolist() == [1, 2, 3, 4, 5, 6]
     assert packed.inputs["position_ids"][0, 0].tolist() == [*range(9), 0, 9, 10, 11, 9, 1, 2]
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_packed_rows_need_is_undone(kind: str, enabled: bool) -> None:
+    """Attention, the forward pass of the model and that of its patch embedding are what they were before."""
+    model, _ = tiny_pair(kind)
+    if enabled:
+        enable_packed_forward(model)
+    layer = patch_layer(tower_of(model))
+    assert layer is not None
+    text = decoder_of(model).config
+
+    def state() -> tuple[object, ...]:
+        return text._attn_implementation, vars(model).get("forward"), vars(layer).get("forward")
+
+    before = state()
+    with packed_forward_undone(model):
+        enable_packed_forward(model)
+        assert None not in state()
+    assert state() == before and (None in before) != enabled

@@ -132,3 +132,15 @@ def test_numbers_that_are_not_finite_are_no_completion(temperature: float) -> No
         model.model.language_model.norm.weight.fill_(3e38)
     with pytest.raises(EngineError, match="not finite"):
         complete(model, prompts(loaded), (1, 1, 1, 1), Sampling(3, [], temperature=temperature))
+
+
+def test_a_watch_sees_all_completions_after_every_token() -> None:
+    """It is also given the completions that have ended and left the batch."""
+    loaded = tiny_loaded("qwen3_vl")
+    seen: list[list[list[int]]] = []
+    sampling = Sampling(LENGTH, stops_of(loaded), watch=lambda rows: seen.append([list(row) for row in rows]))
+    torch.manual_seed(5)
+    groups = complete(loaded.model, prompts(loaded), (3, 3, 3, 3), sampling)
+    made = [ids for group in groups for ids in group]
+    assert len(seen) == max(map(len, made)) > min(map(len, made))
+    assert all(rows == [ids[: k + 1] for ids in made] for k, rows in enumerate(seen))

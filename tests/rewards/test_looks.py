@@ -55,6 +55,7 @@ def values_of(text: str, sample: Sample = SAMPLE, budget: LookBudget = THREE) ->
         ([NEAR, (3, NEAR[1])], 0.5, 1, 0.333, 0.667, "the same box in another image is another place"),
         ([NEAR, ELSEWHERE, (3, NEAR[1]), NEAR], 0.75, 1, 0, 1, "one more than the budget"),
         ([(2, (0.1, 0.2, 0.125, 0.25))], 1, 0.5, 0.667, 0.333, "half of the target"),
+        ([NEAR, (2, (0.3, 0.1, 0.05, 0.4))], 0.5, 1, 0.333, 0.333, "a look that is refused is a look, too"),
     ],
 )
 def test_what_looks_earn(looks, image, cover, cost, diversity, why) -> None:
@@ -76,6 +77,7 @@ def test_what_looks_earn(looks, image, cover, cost, diversity, why) -> None:
         ("It is Image-2 (100,200),(150,250).", 1, "no name is said"),
         ("The red ring Image-1 (100,200),(150,250).", 0, "nothing is there"),
         ("The red ring Image-7 (100,200),(150,250).", 0, "no such image"),
+        ("As in Image-1, the red ring Image-2 (100,200),(150,250).", 1, "the image that is named last before it"),
         ("The red ring (100,200),(150,250).", 0, "no image"),
         ("The red ring Image-3 (100,200),(150,250).", 0, "an image without annotation is not judged"),
         ("Red ring Image-2 (100,200),(150,250). Cross Image-1 (500,500),(600,700). Ring Image-2 (1,1),(2,2).", 0.667, ""),  # noqa: E501

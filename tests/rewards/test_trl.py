@@ -68,6 +68,21 @@ def test_pixels_are_those_of_the_limits() -> None:
             assert (value > 0.9) is right, reward.__name__
 
 
+def test_every_function_is_given_whole_turns() -> None:
+    """The chat template writes the beginning of an answer; functions of plug-ins are given it, too."""
+    given: list[object] = []
+
+    def mine(completions: list[object], **_: object) -> list[float]:
+        given.extend(completions)
+        return [0.5] * len(completions)
+
+    made = reward_functions(RewardConfig(), MIRG_TINY, plugins=[(mine, 2.0)], opened="<think>")
+    rest = [RIGHT.removeprefix("<think>"), "x"]
+    values = [function(completions=rest, record=[RECORD] * 2) for function in made.functions]
+    assert values == [[1.0, 0.0]] * 3 + [[0.5, 0.5]]
+    assert given == [RIGHT, "<think>x"] and made.weights[3] == 2.0
+
+
 @pytest.mark.parametrize(
     ("completion", "text"),
     [

@@ -322,6 +322,21 @@ def test_bad_images_reject_their_samples_only(dataset: DatasetFolder, check: str
     assert "5 x 5" in rejected[0].reason and "20 x 30" in rejected[0].reason
 
 
+@pytest.mark.parametrize("check", ["header", "decode"])
+def test_a_wrong_size_in_one_row_refuses_no_other_row(dataset: DatasetFolder, check: str) -> None:
+    """A file is inspected once. Every row is compared with it by its own size, and is given the size if it has none."""
+    (first, *_), file = list(dataset), dataset.root / "samples.jsonl"
+    sizes = [(9, 9), first.images[0].size, (0, 0), (9, 9)]
+    rows = []
+    for k, (width, height) in enumerate(sizes):
+        ref = first.images[0].model_copy(update={"width": width, "height": height})
+        rows.append(first.model_copy(update={"id": f"row-{k}", "images": (ref, *first.images[1:])}))
+    file.write_text("".join(row.model_dump_json() + "\n" for row in rows))
+    samples, rejected = read_all(dataset, images=check)
+    assert [(s.id, s.images[0].size) for s in samples] == [("row-1", sizes[1]), ("row-2", sizes[1])]
+    assert [(r.id, "9 x 9" in r.reason) for r in rejected] == [("row-0", True), ("row-3", True)]
+
+
 def test_another_picture_of_the_same_size_is_found_by_its_digest(dataset: DatasetFolder) -> None:
     ref = next(iter(dataset)).images[0]
     Image.new("RGB", ref.size, "white").save(dataset.root / ref.path)

@@ -106,6 +106,11 @@ def test_a_crop_may_not_be_cited_before_its_look() -> None:
     chain = with_looks(build(sample_of()), sample_of(), 1, plain=False)
     early = chain.model_copy(update={"thinking": f"Image-2a: red ring. {chain.thinking}"})
     assert "no look before it" in failures(verify(sample_of(), early))["images_exist"]
+    two = chain.model_copy(update={"thinking": chain.thinking.replace("</look>", f"</look>{look_markup(2, CROSS)}", 1)})
+    assert "images_exist" not in failures(verify(sample_of(), two))
+    first = chain.thinking.replace("</look>", f"</look>Image-2b: star. {look_markup(2, CROSS)}", 1)
+    found = failures(verify(sample_of(), chain.model_copy(update={"thinking": first})))
+    assert "Image-2b is a crop, but no look before it" in found["images_exist"], "each look makes its own crop"
     assert look_markup(2, RING) not in chain.thinking
 
 

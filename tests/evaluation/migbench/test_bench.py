@@ -155,8 +155,12 @@ def test_a_folder_data_of_the_user_stays(run: Run, tree: Path, tmp_path: Path, o
 
 
 def test_score_migbench_gives_the_same_figures(run: Run, tree: Path, tmp_path: Path) -> None:
-    """In the frame of the model of each evaluation: Qwen2.5-VL writes pixels of the resized image."""
-    qwen = ScriptedEngine(lambda request, settings: "", family=FAMILIES["qwen2.5-vl"], limits=PixelLimits(3136, 3136))
+    """In the frame of the model of each evaluation: Qwen2.5-VL writes pixels of the resized image.
+
+    With these limits, the images are enlarged and have different sizes.
+    """
+    limits = PixelLimits(12_544, 25_088)
+    qwen = ScriptedEngine(lambda request, settings: "", family=FAMILIES["qwen2.5-vl"], limits=limits)
 
     def in_pixels(request: Request, settings: Generation) -> str:
         samples = {sample.id: sample for sample in DatasetFolder.open(tmp_path / "pixels" / "data").read()}
@@ -200,6 +204,10 @@ def test_what_cannot_be_asked_is_wrong_and_the_others_continue(run: Run, tree: P
     result = summary["bench"]
     assert result["responses"]["missing_indices"] == [7, 8, 9] and result["items"] == len(ROWS)
     assert result["strict"]["tasks"]["object_tracking"]["acc@0.5"] == 0.0
+    plan = Plan(PLAN.generation, tasks=("diff", "object_tracking"))
+    part = run(knowing(tree), root=tmp_path / "copy", out="part", plan=plan)["bench"]
+    assert part["responses"]["missing_indices"] == [7, 8, 9] and part["items"] == 4
+    assert part["strict"]["mean"]["acc@0.5"] == 50.0, "items that could not be asked count in a part, too"
 
 
 def move(tree: Path, to: Path) -> None:

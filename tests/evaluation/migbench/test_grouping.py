@@ -67,6 +67,7 @@ DIVIDED = [
     (CUP, '[{"image": 2, "bbox_2d": [1, 2, 3, 4]}]', ["", '{"image": 2, "bbox_2d": [1, 2, 3, 4]}', ""]),
     (CUP, '[{"image": 2, "box_2d": [2, 1, 4, 3]}]', ["", '{"image": 2, "bbox_xyxy": [1, 2, 3, 4]}', ""]),
     (CUP, "In the second image it is at (1,2),(3,4).", ["", "Image-2: (1,2),(3,4)", ""]),
+    (CUP, "In the last image: (1,2),(3,4)", ["", "", "Image-3: (1,2),(3,4)"]),
     (CUP, "in the 3th image: (0.1,0.2),(0.3,0.4)", ["", "", "Image-3: (0.1,0.2),(0.3,0.4)"]),
     (CUP, "Image-9: (1,2),(3,4)", ["", "", ""]),
     (CUP, "I cannot see it", ["I cannot see it"] * 3),

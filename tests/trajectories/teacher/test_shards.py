@@ -96,6 +96,9 @@ def test_a_ledger_and_its_base_are_one(tmp_path: Path) -> None:
         with Ledger(tmp_path / name) as ledger:
             ledger.write_now(*((attempt, (name, k, "h", at, int(at))) for k, at in enumerate(times)))
             ledger.write_now(answered(Answer(f"h-{name}", "s", "t", 0, "first", "m", "q", *said)))
+            refused = ("failed", None, None, "refused", 5, 100, 0.1, 1, 2.0)
+            ledger.write_now(answered(Answer(f"f-{name}", "s", "t", 0, "first", "m", "q", *refused)))
+            ledger.write_now(decided(Outcome("p", f"s-{name}", "t", True, "", "", f"h-{name}", 1, 2.0)))
             ledger.write_now(("UPDATE requests SET text = CAST(? AS TEXT)", (b"caf\xe9",)))
             assert ledger._write.execute("PRAGMA journal_mode").fetchone() == ("wal",), "read while it is written"
             assert ledger._write.execute("PRAGMA synchronous").fetchone() == (2,), "on the disk, not only handed over"
@@ -103,6 +106,10 @@ def test_a_ledger_and_its_base_are_one(tmp_path: Path) -> None:
         assert ledger.recent(15.0) == [(20.0, 20), (30.0, 30), (40.0, 40), (50.0, 50)]
         assert ledger.attempts_of("h") == 5
         assert [ledger.find(f"h-{name}").text for name in ("own", "base")] == ["caf\ufffd"] * 2  # type: ignore[union-attr]
+        assert ledger.decided_samples("p") == {"s-own", "s-base"}
+        assert [ledger.outcome("p", f"s-{name}").hash for name in ("own", "base")] == ["h-own", "h-base"]  # type: ignore[union-attr]
+        assert ledger.outcome("another plan", "s-base") is None
+        assert ledger.mean_output("m") == 5.0, "a failed reply says nothing about the length of an answer"
 
 
 def test_what_waits_when_the_loop_ends_is_written(tmp_path: Path) -> None:
