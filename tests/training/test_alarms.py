@@ -123,11 +123,11 @@ class Ids:
         return "".join(map(chr, ids)).replace(self.lost, "")
 
 
-def ask(family: Family, tokenizer: Ids, reward: dict[str, Any] | None = None, **keys: Any) -> None:
+def ask(family: Family, tokenizer: Ids, reward: dict[str, Any] | None = None, opened: str = "", **keys: Any) -> None:
     import datasets
 
     recipe = GrpoRecipe.model_validate({"model": "m", "data": "d", "reward": reward or {}} | keys)
-    functions = reward_functions(recipe.reward, family, LIMITS, recipe.reward.plugins())
+    functions = reward_functions(recipe.reward, family, LIMITS, recipe.reward.plugins(), opened=opened)
     loaded: Any = SimpleNamespace(family=family, limits=LIMITS, tokenizer=tokenizer)
     table = datasets.Dataset.from_list([{"record": SAMPLE.model_dump_json(), "images": ["none.png"]}] * 3)
     prepared: Any = SimpleNamespace(rows=table, __len__=lambda: 3)
@@ -176,6 +176,15 @@ def test_a_plugin_may_declare_what_the_truth_earns(tmp_path: Path, caplog: pytes
     with pytest.raises(ConfigError, match=r"gives 1.5 for the ground truth .* less than its maximum 2"):
         ask(QWEN25_VL, Ids(), {"function": f"{file}:less"})
     ask(QWEN25_VL, Ids(), {"function": f"{file}:less"}, health={"ground_truth": 0})
+
+
+@pytest.mark.parametrize("opened", ["", "<think>"])
+def test_a_plugin_is_given_the_whole_truth_once(opened: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The chat template may write the beginning of an answer."""
+    file = tmp_path / "mine.py"
+    file.write_text("def score(text, sample):\n    return float(text.startswith('<think></think><answer>'))\n")
+    ask(QWEN25_VL, Ids(), {"function": f"{file}:score"}, opened, max_new_tokens=9999)
+    assert not caplog.records
 
 
 def test_a_dataset_that_cannot_be_rewarded_stops_before_training(

@@ -120,6 +120,7 @@ def test_the_packed_update_is_trls(name: str, tmp_path: Path, grpo_recipe: Make)
     assert max(crops) > min(crops), "looks are not ragged: the comparison would prove little"
     columns = batch.columns
     own = columns["completion_mask"] * columns["tool_mask"]
+    assert torch.equal(batch.written, own) and torch.equal(batch.take([1]).written, own[[1]])
     assert own.sum() == sum(branch.written for branch in batch.branches) == columns["num_items_in_batch"]
     batch.columns["advantages"] = torch.linspace(-1, 1, len(crops))
     loss, ours = loss_and_gradients(trainer, batch)

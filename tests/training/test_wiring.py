@@ -358,14 +358,24 @@ def test_what_every_run_has(made: Callable[[str], Any]) -> None:
 def test_rollouts_are_written_every_so_many_steps_by_the_first_process(
     made: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = made("grpo, TRL's own").trainer
-    monkeypatch.setattr(trainer, "alarms", None)  # they look at whole groups
+    """The alarms are given the rollouts of every step of training, and none of an evaluation."""
+    trainer, given = made("grpo, TRL's own").trainer, list[tuple[int, int]]()
+    listening = SimpleNamespace(look=lambda step, *rollouts: given.append((step, len(rollouts[0]))))
+    monkeypatch.setattr(trainer, "alarms", listening)
     shown = [{"id": "uneven", "sample": SAMPLE, "prompt": []}] * 2
     said = [[{"role": "assistant", "content": text}] for text in ("<answer>none</answer>", "hm")]
-    for step, main in ((9, True), (10, True), (10, False), (20, True)):
+    for step, main, training in (
+        (9, True, True),
+        (10, True, True),
+        (10, False, True),
+        (19, True, False),
+        (20, True, True),
+    ):
         trainer.state.global_step = step
         monkeypatch.setattr("accelerate.Accelerator.is_main_process", main)
+        monkeypatch.setattr(trainer.model, "training", training)
         trainer._calculate_rewards(shown, [[]] * 2, said, [[1], [2]])
+    assert given == [(9, 2), (10, 2), (20, 2)]
     lines = [json.loads(line) for line in trainer.rollouts.journal.path.read_text().splitlines()]
     assert [row["step"] for row in lines] == [11, 11, 21, 21]
     assert [row["completion"] for row in lines] == ["<answer>none</answer>", "hm"] * 2
