@@ -298,7 +298,6 @@ MEMORY_SCRIPT = """
 import sys
 from pathlib import Path
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 Image.preinit(); Image.init()
 import numpy
 from mirg.errors import ImageError
