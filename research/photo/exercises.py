@@ -34,7 +34,7 @@ from research.photo import draw
 from research.photo.pictures import NOWHERE, Layer, Picture, centres, matches, shown_at
 
 Photos = Sequence[Image.Image]
-_SIMPLE = 0.4  # share of look-ups with one scene and one crop
+_ONE, _ONE_OF_SEVERAL = 0.35, 0.3  # shares of look-ups with one scene: one crop of it, and several
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,14 @@ def coordinates(box: Box) -> str:
 
 def match(rng: np.random.Generator, photos: Photos) -> Exercise:
     """One to three crops and one to three scenes in any order; whose part is a crop, and where?"""
-    n_scenes, n_crops = (1, 1) if rng.random() < _SIMPLE else (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
+    kind = rng.random()
+    several = _ONE <= kind < _ONE + _ONE_OF_SEVERAL
+    if kind < _ONE:
+        n_scenes, n_crops = 1, 1
+    elif several:
+        n_scenes, n_crops = 1, int(rng.integers(2, 4))
+    else:
+        n_scenes, n_crops = int(rng.integers(1, 4)), int(rng.integers(1, 4))
     n_crops = min(n_crops, 5 - n_scenes)
     scenes = [draw.scene(rng, photos, int(k)) for k in rng.choice(len(photos), n_scenes + 1, replace=False)]
     missing = scenes.pop()
@@ -123,10 +130,11 @@ def match(rng: np.random.Generator, photos: Photos) -> Exercise:
         crops.append((draw.crop(rng, scene, box, zoom), where, box))
     if rng.random() < 0.3:
         crops = [(replace(c, tone=draw.tone(rng, 0.4)), w, b) for c, w, b in crops]
-    scenes_first = rng.random() < 0.5
+    scenes_first = rng.random() < (0.7 if several else 0.5)
     pictures = [*scenes, *(c for c, _, _ in crops)] if scenes_first else [*(c for c, _, _ in crops), *scenes]
     scene_at, crop_at = (0, n_scenes) if scenes_first else (n_crops, 0)
-    asked = sorted(rng.choice(n_crops, int(rng.integers(1, min(n_crops, 2) + 1)), replace=False).tolist())
+    n_asked = 1 if several and rng.random() < 0.6 else int(rng.integers(1, min(n_crops, 2) + 1))
+    asked = sorted(rng.choice(n_crops, n_asked, replace=False).tolist())
     said = []
     for k in asked:
         _, where, box = crops[k]

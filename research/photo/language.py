@@ -8,6 +8,7 @@ image gathers this for the whole image.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -19,6 +20,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
+from mirg.answers.blocks import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
 from mirg.models.tiny import GRID, MAX_IMAGES
 from research.perception.batches import IGNORED, Vocabulary, token_batch
 from research.perception.losses import USER, _outputs
@@ -30,8 +32,9 @@ LAYERS = OWNER_LAYER, MATCH_LAYER, BOX_LAYER, END_LAYER = 0, 2, 3, 4
 OWNER_WEIGHT, MATCH_WEIGHT, PLACE_WEIGHT, OWN_PLACE_WEIGHT, BOX_WEIGHT, END_WEIGHT = 0.3, 1.0, 1.0, 0.3, 1.5, 1.0
 SAID_WEIGHT = 2.0  # of the completions
 # The share of each exercise in a batch.
-SHARES = {"match": 0.46, "compare": 0.04, "changed": 0.14, "follow": 0.18, "again": 0.13, "odd": 0.05}
-QUESTION_SHARE = 0.35  # of the exercises that a question of a task can ask for
+SHARES = {"match": 0.46, "compare": 0.03, "changed": 0.2, "follow": 0.17, "again": 0.1, "odd": 0.04}
+_SAID = re.compile(r"(Image-\d+) (\(\d+,\d+\),\(\d+,\d+\))")
+QUESTION_SHARE = 0.5  # of the exercises that a question of a task can ask for
 
 
 class LanguageReaders(nn.Module):
@@ -68,13 +71,25 @@ def prompt_of(exercise: Exercise) -> str:
     return f"{USER}{chr(10).join(shown)}\n{exercise.request}<|im_end|>\n<|im_start|>assistant\n"
 
 
+def said(exercise: Exercise) -> str:
+    """What the model says: a sentence, or if a question of a task is asked, an answer block without reasoning.
+
+    >>> said(exercise)  # its completion: "Found: Image-2 (80,40),(360,280)."
+    '<think></think><answer>Image-2: (80,40),(360,280)</answer>'
+    """
+    if exercise.request != exercise.question:
+        return f" {exercise.completion}"
+    boxes = [f"{number}: {box}" for number, box in _SAID.findall(exercise.completion)]
+    return f"{THINK_OPEN}{THINK_CLOSE}{ANSWER_OPEN}{chr(10).join(boxes) or 'none'}{ANSWER_CLOSE}"
+
+
 def language_loss(
     model: Any, tokenizer: Any, readers: LanguageReaders, batch: Sequence[Exercise], photos: Sequence[Image.Image]
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """Loss of the completions and of the readers, and what to log."""
     vocabulary = Vocabulary(tokenizer.pad_token_id, model.config.image_token_id)
     prompts = tokenizer([prompt_of(e) for e in batch])["input_ids"]
-    completions = tokenizer([f" {e.completion}<|im_end|>" for e in batch])["input_ids"]
+    completions = tokenizer([f"{said(e)}<|im_end|>" for e in batch])["input_ids"]
     inputs = token_batch(prompts, completions, vocabulary)
     labels = inputs.pop("labels")[:, 1:]
     pictures = [p for e in batch for p in e.pictures]
@@ -91,10 +106,10 @@ def language_loss(
     states = [*(found[0][visual] for found in caught[:3]), caught[3][0][ends]]
     wanted = labels != IGNORED
     logits = model.lm_head(hidden[wanted]).float()
-    said = F.cross_entropy(logits, labels[wanted])
+    words = F.cross_entropy(logits, labels[wanted])
     read, measured = _read(readers, states, batch)
-    measured |= {"said": said.item(), **_accuracy(tokenizer, logits.detach(), labels[wanted])}
-    return SAID_WEIGHT * said + read, measured
+    measured |= {"said": words.item(), **_accuracy(tokenizer, logits.detach(), labels[wanted])}
+    return SAID_WEIGHT * words + read, measured
 
 
 def _accuracy(tokenizer: Any, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
@@ -102,7 +117,8 @@ def _accuracy(tokenizer: Any, logits: torch.Tensor, labels: torch.Tensor) -> dic
     ids = tokenizer.convert_tokens_to_ids
     numbers = torch.tensor([ids(str(c)) for c in GRID])
     place = torch.isin(labels, numbers)
-    image = torch.isin(labels, torch.tensor([ids(f" Image-{k}") for k in range(1, MAX_IMAGES + 1)]))
+    names = [ids(f"{blank}Image-{k}") for k in range(1, MAX_IMAGES + 1) for blank in ("", " ")]
+    image = torch.isin(labels, torch.tensor(names))
     true = (labels[place][:, None] == numbers).int().argmax(-1)
     gap = (logits[place][:, numbers].argmax(-1) - true).abs()
     right = (logits.argmax(-1) == labels)[image]

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mirg.answers.blocks import ANSWER_CLOSE, ANSWER_OPEN
 from mirg.answers.prompts import messages
 from mirg.answers.read import read
 from mirg.data.compose.photos.pool import PHOTOGRAPHS
@@ -73,10 +72,7 @@ def easy_items() -> list[tuple[str, list[Image.Image], int, Box]]:
 
 
 def test_easy_questions_about_photographs_are_answered() -> None:
-    """Right: the image, and a box with an IoU of at least 0.5 in it.
-
-    The model answers in a sentence, without an answer block; `mirg ground` lists the boxes of one as ``mentioned``.
-    """
+    """Right: the image, and a box with an IoU of at least 0.5 in it. No answer is unreadable."""
     engine, items = load_engine(MIRG_TINY_PHOTO), easy_items()
     requests = []
     for n, (question, images, _, _) in enumerate(items):
@@ -86,8 +82,8 @@ def test_easy_questions_about_photographs_are_answered() -> None:
     said = engine.generate(requests, Generation(max_new_tokens=64, batch_size=ITEMS))
     right = 0
     for completion, (_, images, number, box) in zip(said, items, strict=True):
-        found = read(
-            f"{ANSWER_OPEN}{completion.text}{ANSWER_CLOSE}", [image.size for image in images], engine.family
-        ).boxes
+        answer = read(completion.text, [image.size for image in images], engine.family)
+        assert answer.failure is None, completion.text
+        found = answer.boxes
         right += len(found) == 1 and found[0].image == number and iou(found[0].box, box) >= 0.5
     assert right >= 0.8 * ITEMS, f"{right} of {ITEMS}"

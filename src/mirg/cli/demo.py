@@ -53,7 +53,7 @@ class DemoRecipe(BaseModel):
         description="How samples are composed of photographs; the demo sets n, seed and split.",
     )
     shown_samples: int = Field(
-        default=0,
+        default=36,
         ge=0,
         description="Samples of the photographs that ship with mirg, for the page of a demo on scenes; 0: none.",
     )
@@ -182,12 +182,17 @@ def _warn_of_few(found: Found) -> None:
 
 
 def _show_photographs(plan: DemoRecipe, out: Path) -> None:
-    """What mirg-tiny-photo, as it ships, answers about photographs that ship with mirg: a part of the page."""
+    """What mirg-tiny-photo, as it ships, answers about photographs that ship with mirg: a part of the page.
+
+    The samples are composed as those of the demo on photographs.
+    """
     from mirg.data.compose.photos.build import write_photo_samples
     from mirg.evaluation.page_photos import ANSWERS, DATA
 
     if not (out / DATA / "card.json").is_file():
-        config = PhotoConfig(n=plan.shown_samples, seed=plan.seed, split="test", test_share=1.0, side=256)
+        composed = load_recipe(DemoRecipe, "tiny-photo/demo").photo
+        all_of_them = {"n": plan.shown_samples, "seed": plan.seed, "split": "test", "test_share": 1.0}
+        config = composed.model_copy(update=all_of_them)
         write_photo_samples(PHOTOGRAPHS, out / DATA, config, overwrite=True)
     _evaluate(plan, MIRG_TINY_PHOTO, out / DATA, out / ANSWERS)
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from mirg.answers.read import read
+from mirg.families import MIRG_TINY
 from research.photo import draw
-from research.photo.exercises import EXERCISES, goals
+from research.photo.exercises import EXERCISES, goals, spelled
+from research.photo.language import said
 from research.photo.pictures import (
     FACTOR,
     MAX_TOKENS,
@@ -98,3 +103,22 @@ def test_a_crop_matches_its_place() -> None:
         points, boxes = matches(draw.crop(rng, scene, box, (0.7, 2.0)), scene)
         assert boxes == pytest.approx(np.tile([*box, 0, 0, 1, 1], (len(points), 1)))
         assert ((points >= np.array(box[:2]) - 1e-9) & (points <= np.array(box[2:]) + 1e-9)).all()
+
+
+@pytest.mark.parametrize("kind", EXERCISES)
+def test_a_question_of_a_task_gets_an_answer_that_mirg_reads(kind: str) -> None:
+    """The boxes of the sentence, or none, in an answer block; a request gets the sentence."""
+    rng, asked = np.random.default_rng(2), 0
+    for _ in range(30):
+        exercise = EXERCISES[kind](rng, PHOTOS)
+        assert said(exercise) == f" {exercise.completion}"
+        if not exercise.question:
+            continue
+        asked += 1
+        answer = read(
+            said(replace(exercise, request=exercise.question)), [(256, 256)] * len(exercise.pictures), MIRG_TINY
+        )
+        boxes = [spelled(box.image, box.box) for box in answer.boxes]
+        assert answer.failure is None and all(box in exercise.completion for box in boxes)
+        assert len(boxes) == exercise.completion.count("),(")
+    assert asked > 0 or kind in ("compare", "odd")
