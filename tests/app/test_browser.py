@@ -26,6 +26,8 @@ from mirg.serve.limits import ServeLimits
 pytest.importorskip("gradio", reason="the extra app is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+# A camera that shows a moving figure, and no question whether the page may use it.
+CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="Chromium is not installed"),
@@ -38,7 +40,7 @@ Opened = Callable[..., AbstractContextManager[Any]]
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *CAMERA])
         yield browser
         browser.close()
 
@@ -270,6 +272,20 @@ def test_two_models_answer_side_by_side(opened: Opened, tmp_path: Path) -> None:
         assert two.locator("h3").inner_text() == "trained"
         assert "in none of the images" in two.inner_text()
         assert abs(one.bounding_box()["y"] - two.bounding_box()["y"]) < 5
+
+
+def test_two_photographs_of_a_camera_are_asked_about(opened: Opened) -> None:
+    with opened(typist("m")) as tab:
+        for taken in (1, 2):
+            tab.locator("#images").get_by_label("camera").or_(
+                tab.locator("#images").get_by_label("webcam")
+            ).first.click()
+            tab.get_by_role("button", name="Click to Access Webcam").click()
+            tab.wait_for_function("() => (document.querySelector('#images video') || {}).readyState >= 2")
+            tab.get_by_role("button", name="capture photo").click()
+            shown(tab, taken)
+        asked(tab)
+        assert "Image-2" in answered(tab).inner_text()
 
 
 @pytest.mark.parametrize(
