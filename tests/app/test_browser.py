@@ -288,6 +288,19 @@ def test_two_photographs_of_a_camera_are_asked_about(opened: Opened) -> None:
         assert "Image-2" in answered(tab).inner_text()
 
 
+def test_an_image_is_pasted(opened: Opened) -> None:
+    with opened(typist("m")) as tab:
+        tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        tab.evaluate("""async () => {
+            const canvas = Object.assign(document.createElement("canvas"), {width: 70, height: 40});
+            canvas.getContext("2d").fillRect(0, 0, 70, 40);
+            const blob = await new Promise(done => canvas.toBlob(done, "image/png"));
+            await navigator.clipboard.write([new ClipboardItem({"image/png": blob})]);
+        }""")
+        tab.get_by_role("button", name="Paste from clipboard").click()
+        shown(tab, 1)
+
+
 @pytest.mark.parametrize(
     ("model", "examples"),
     [
