@@ -20,7 +20,7 @@ SOURCE = "photos"  # of samples that are composed from photographs
 N = 6
 _OF_THE_DEMO = (
     f"{MIRG_TINY_PHOTO} ships with mirg as well. Here it answers questions about photographs that are part of the "
-    "package, without training on these tasks. make demo PHOTOS=folder trains it on your own photographs."
+    "package, without further training. make demo PHOTOS=folder trains it on your own photographs."
 )
 _CHOSEN = (
     "The answers with the highest reward, the tasks taking turns; a hash of the sample id decides between equal "
