@@ -11,8 +11,8 @@ An exercise is pictures (``Image-1`` ...), a request, and what a model with eyes
     Match: Image-1 everywhere.          Found: Image-2 (...),(...). Image-2 (...),(...).
     Odd.                                Odd: Image-2.
 
-Where a question of the photograph tasks asks for the same, a share of the exercises puts it instead of the request, so
-that the model can be asked in sentences before it is trained on any task. The completion is the same.
+If a question of the photograph tasks asks for the same, a share of the exercises puts it instead of the request. Its
+completion is an answer block (:func:`research.photo.language.said`), so that the model can be evaluated as it ships.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ OWNER_WEIGHT, MATCH_WEIGHT, PLACE_WEIGHT, OWN_PLACE_WEIGHT, BOX_WEIGHT, END_WEIG
 SAID_WEIGHT = 2.0  # of the completions
 # The share of each exercise in a batch.
 SHARES = {"match": 0.46, "compare": 0.03, "changed": 0.2, "follow": 0.17, "again": 0.1, "odd": 0.04}
-_SAID = re.compile(r"(Image-\d+) (\(\d+,\d+\),\(\d+,\d+\))")
 QUESTION_SHARE = 0.5  # of the exercises that a question of a task can ask for
+_BOX_OF_A_SENTENCE = re.compile(r"(Image-\d+) (\(\d+,\d+\),\(\d+,\d+\))")
 
 
 class LanguageReaders(nn.Module):
@@ -79,7 +79,7 @@ def said(exercise: Exercise) -> str:
     """
     if exercise.request != exercise.question:
         return f" {exercise.completion}"
-    boxes = [f"{number}: {box}" for number, box in _SAID.findall(exercise.completion)]
+    boxes = [f"{number}: {box}" for number, box in _BOX_OF_A_SENTENCE.findall(exercise.completion)]
     return f"{THINK_OPEN}{THINK_CLOSE}{ANSWER_OPEN}{chr(10).join(boxes) or 'none'}{ANSWER_CLOSE}"
 
 
