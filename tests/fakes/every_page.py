@@ -112,10 +112,10 @@ def gallery(shots: tuple[Picture, ...], count: int = 24) -> tuple[GalleryItem, .
     )
 
 
-def report(folder: Path, models: tuple[str, ...] = ("base", "RL")) -> ReportData:
-    """A report with every section."""
+def report(folder: Path, models: tuple[str, ...] = ("base", "RL"), count: int = 24) -> ReportData:
+    """A report with every section, and ``count`` answers."""
     shots = pictures(folder)
-    items = gallery(shots)
+    items = gallery(shots, count)
     joint = Column("joint", "joint Acc@0.5", "Right image and IoU at least 0.5.")
     columns = (joint, *(Column(f"m{k}", f"measure {k}", "A share.") for k in range(6)))
     interval = Interval(0.55, 0.5, 0.6)
@@ -127,7 +127,7 @@ def report(folder: Path, models: tuple[str, ...] = ("base", "RL")) -> ReportData
         11, "scenes/7", "refer", "learned from", "Where?", shots, items[0].true, items[0].given,
         (
             Completion("<think>ring</think>", (PartLine("total", 0.9),), 1.5, (Mark(2, (0.1, 0.5, 0.7, 0.8)),), 3),
-            Completion("Image-1", (PartLine("object", 0.1, "IoU 0.1"),), -0.5, (Mark(1, (0.0, 0.0, 1.0, 0.5)),)),
+            Completion("Image-1", (PartLine("object", 0.1, "IoU 0.1"),), None, (Mark(1, (0.0, 0.0, 1.0, 0.5)),)),
         ),
     )  # fmt: skip
     flat = group._replace(step=21, signal="no signal", completions=group.completions[:1])

@@ -31,9 +31,9 @@ def test_500_injections_in_every_text_field(full_report: FullReport) -> None:
 
 def test_injected_text_is_still_shown_as_text(full_report: FullReport) -> None:
     page = assert_inert(render(full_report(lambda text: f"<b onclick=x>{text}</b>&amp;")), SCRIPTS, STYLE)
-    assert "<b onclick=x>Demo</b>&amp;" in page.texts
-    assert "<b onclick=x>Found: red ring Image-1.</b>&amp;" in page.texts
-    for text in ("RL fixes 1 of 8 items", "Image-2, IoU 0.90", "8 items", "truly there", "by place", "all items"):
+    assert "<b onclick=x>Report: demo</b>&amp;" in page.texts
+    assert "<b onclick=x>Found: ring0</b>&amp;" in page.texts
+    for text in ("RL corrects 3.", "IoU 0.90", "8 items", "all", "by place"):
         assert any(f"<b onclick=x>{text}</b>&amp;" in shown for shown in page.texts), text
     assert any("<b onclick=x>refer</b>&amp;" in value for value in page.values("data-task"))
 
@@ -55,18 +55,26 @@ def test_page_is_complete_without_script(full_report: FullReport) -> None:
     page = Page(render(full_report(str)))
     assert [n for tag, n, _ in page.attributes if tag == "form"].count("hidden") == 2, "no dead controls"
     assert not any(n == "hidden" for tag, n, _ in page.attributes if tag == "article"), "every card is shown"
-    assert page.elements.count("article") == 3
+    assert page.elements.count("article") == 4 + 2, "four answers and two groups"
 
 
 def test_page_shows_tables_boxes_reasons_and_broken_images(full_report: FullReport) -> None:
     page = Page(render(full_report(str)))
     text = " ".join(page.texts)
-    for expected in ("50.0", "40.0 – 60.0", "+10.0", "−10.0 to +30.0", "no answer block", "named Image-2", "Training"):
+    for expected in (
+        "55.0",
+        "50.0 – 60.0",
+        "+10.0",
+        "−10.0 to +30.0",
+        "no answer block",
+        "overlap scores 0.40",
+        "Training",
+    ):
         assert expected in text, expected
     assert "missing.png does not exist" in text, "an image that is gone is said, by name"
     rects = [v for tag, n, v in page.attributes if tag == "rect" and n == "class"]
     assert {"true", "predicted", "given"} <= set(rects)
-    assert page.elements.count("image") == 2, "an image of several cards is stored once"
+    assert page.elements.count("image") == 3, "an image of several cards is stored once"
 
 
 def test_examples_come_first_each_box_in_the_style_of_its_model(full_report: FullReport) -> None:
@@ -76,7 +84,7 @@ def test_examples_come_first_each_box_in_the_style_of_its_model(full_report: Ful
     rects = [v for tag, n, v in page.attributes if tag == "rect" and n == "class"]
     assert {"before", "after"} <= set(rects)
     text = " ".join(page.texts)
-    for expected in ("RL fixes 1 of 8 items", "unreadable → right", "Image-2, IoU 0.90"):
+    for expected in ("RL corrects 3.", "wrong → right", "IoU 0.90"):
         assert expected in text, expected
 
 
@@ -173,7 +181,7 @@ def test_no_id_of_a_sample_takes_the_place_of_another_part(make_item: Callable[.
 def test_a_group_of_rollouts_shows_each_completion_with_rewards_reasons_and_its_boxes(full_report: FullReport) -> None:
     html = render(full_report(str))
     text = " ".join(Page(html).texts)
-    for expected in ("step 11", "4 completions, learned from", "+1.50", "advantage, 3 times", "overlap scores 0.02"):
+    for expected in ("step 11", "4 completions, learned from", "+1.50", "advantage, 3 times", "IoU 0.1"):
         assert expected in text, expected
     assert 'data-answer="1"><title>predicted' in html, "the box of the second completion"
 
