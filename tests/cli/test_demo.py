@@ -18,6 +18,7 @@ from PIL import Image
 from fakes.engines import ScriptedEngine
 from fakes.recipes import record
 from mirg.cli.demo import DemoRecipe, _enough_to_learn_from, _small_copies, _warn_of_few
+from mirg.config import load_recipe
 from mirg.data.compose.photos.pool import PhotoConfig, find_photos
 from mirg.errors import ConfigError
 from mirg.samples import DatasetFolder, DatasetWriter, Sample
@@ -95,7 +96,9 @@ def test_grpo_trains_on_what_the_sft_model_gets_right_sometimes(
 
 
 @pytest.mark.slow
-def test_the_whole_pipeline_on_photographs(mirg: Run, photos: Path, folders: dict[str, Path], tmp_path: Path) -> None:
+def test_the_whole_pipeline_on_photographs(
+    mirg: Run, photos: Path, folders: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """12 photographs are few, so the run says what to expect; a file that cannot be read is named and left out."""
     (photos / "torn.jpg").write_bytes(b"\xff\xd8\xff")
     out = tmp_path / "demo"
@@ -106,7 +109,8 @@ def test_the_whole_pipeline_on_photographs(mirg: Run, photos: Path, folders: dic
     page = (out / "report.html").read_text()
     assert all(said in page for said in ("Answers about photographs", "Chosen answers", "Random answers"))
     tasks = {json.loads(line)["task"] for line in (out / "data/test/samples.jsonl").read_text().splitlines()}
-    assert tasks == {"photo_region", "photo_difference", "photo_refer"} or {"region", "difference"} <= tasks
+    assert tasks and tasks <= set(load_recipe(DemoRecipe, "tiny-photo/demo").photo.tasks)
+    assert "torn.jpg" in caplog.text
 
 
 def generations(seen: dict[str, list[Any]]) -> list[Any]:
