@@ -23,6 +23,7 @@ from mirg.data.scenes.world import WorldConfig
 from mirg.errors import MirgError
 from mirg.geometry import Box
 from mirg.samples import DatasetFolder, DatasetWriter, Sample, Trajectory
+from mirg.study.plan import LOOKS
 from mirg.trajectories.looks import with_looks
 from mirg.trajectories.writer import build
 
@@ -72,9 +73,14 @@ def _start(low: float, high: float) -> float:
     return min(LOOK_STARTS, key=lambda start: abs(low + high - 2 * start - LOOK_SIDE))
 
 
+def same_colour(name: str, other: str) -> bool:
+    """Whether two objects look alike in the whole image, where a spot has a colour and no shape."""
+    return name.split()[0] == other.split()[0]
+
+
 def looking(sample: Sample) -> Trajectory:
-    """The trajectory of the rules in their terse voice, with up to two looks at small targets."""
-    return with_looks(build(sample), sample, 2, plain=False, around=square_around)
+    """The trajectory of the rules in their terse voice, with up to :data:`LOOKS` looks at small objects."""
+    return with_looks(build(sample), sample, LOOKS, plain=False, around=square_around, alike=same_colour)
 
 
 def write_small(out: str | Path, per_task: int = PER_TASK, *, overwrite: bool = False) -> DatasetFolder:

@@ -13,7 +13,8 @@ from mirg.samples import DatasetFolder
 from mirg.samples.card import CARD_FILE
 from mirg.training.recipe import Dtype, GrpoRecipe, RlAnswers, SftRecipe
 
-_LOOKS = "look.max_looks=2"
+LOOKS = 2  # of one answer, in the arms that are trained with looks
+_LOOKS = f"look.max_looks={LOOKS}"
 Role = Literal[
     "train", "object_level", "fresh", "more_fresh", "looks", "rl"
 ]  # a dataset that arms are trained on: a key of the recipe

@@ -1,7 +1,8 @@
-"""Looks in the chains of the rules: the model looks again where a target is too small to be recognised at first.
+"""Looks in the chains of the rules: the model looks again at what is too small to be recognised at first.
 
-A chain looks around each small target, and sometimes first at a small object of another image, which turns out to be
-something else. After each look it says what the crop shows, by the annotation. Other chains are unchanged.
+A chain searches: it looks at the small objects that may be the target, image by image and from left to right, says
+after each look what the crop shows, by the annotation, and stops when it has seen the target. If the image of the
+target is known, it looks only there. Chains of samples without small targets are unchanged.
 """
 
 from __future__ import annotations
@@ -11,22 +12,26 @@ import random
 from collections.abc import Callable, Sequence
 
 from mirg.answers.looks import crop_name
-from mirg.answers.markup import look_markup
+from mirg.answers.markup import cited, look_markup
 from mirg.geometry import Box, share_inside
 from mirg.samples.coverage import INCOMPLETE, label_key
-from mirg.samples.schema import Sample, Trajectory
-from mirg.trajectories.chain import mentioned, prose_of, sentence_spans
+from mirg.samples.schema import ImageRef, Sample, Trajectory
+from mirg.trajectories.chain import BOX_WORD, mentioned, prose_of, sentence_spans
+from mirg.trajectories.english import Name
 from mirg.trajectories.voice import Voice, kinds_of
-from mirg.trajectories.writer import ordered, subject
+from mirg.trajectories.writer import subject
 
 SMALL = 0.01  # share of the image; a chain looks at targets up to this size
 ZOOM = (2.5, 4.0)  # sides of a look in sides of the object
 LEAST = 0.12  # side of a look, as a share of that of the image
 MARGIN = 0.02  # around the object, more than the rounding of any frame
 READ_OFF = 0.5  # share of an object that a crop must show to show it
+ODD = "odd_one_out"  # the task that is only decided when all images have been seen
+WHOLE = frozenset({"counting", "reasoning"})  # tasks whose image is found by numbers or sizes, not by looks
 
 Place = tuple[int, Box]  # an image and the box of a look in it, or of an object in it
 Around = Callable[[Box, random.Random], Box]  # the box of an object -> the box of a look at it
+Alike = Callable[[str, str], bool]  # the names of two objects -> whether one may be taken for the other before a look
 
 
 def _around(box: Box, rng: random.Random) -> Box:
@@ -35,51 +40,142 @@ def _around(box: Box, rng: random.Random) -> Box:
     return (sides[0][0], sides[1][0], sides[0][1], sides[1][1])
 
 
+def _share_a_word(name: str, other: str) -> bool:
+    return not set(label_key(name).split()).isdisjoint(label_key(other).split())
+
+
 def with_looks(
-    trajectory: Trajectory, sample: Sample, max_looks: int, *, plain: bool, seed: int = 0, around: Around = _around
+    trajectory: Trajectory,
+    sample: Sample,
+    max_looks: int,
+    *,
+    plain: bool,
+    seed: int = 0,
+    around: Around = _around,
+    alike: Alike = _share_a_word,
 ) -> Trajectory:
-    """``trajectory`` with up to ``max_looks`` looks in front of what it says about the images; a pure function.
+    """``trajectory`` with up to ``max_looks`` looks before what they decide; a pure function.
 
     ``plain``: in sentences, else in terse forms. It is returned unchanged if no target is small.
     """
     rng = random.Random(f"{seed} looks {sample.id}")
-    places = places_to_look(sample, max_looks, rng, around)
-    if not places:
+    asked, wanted = places_to_look(sample, max_looks, rng, around, alike)
+    if not asked and not wanted:
         return trajectory
-    said, counts, voice = "", dict[int, int](), Voice(sample, seed)
-    for image, box in places:
-        counts[image] = counts.get(image, 0) + 1
-        name = crop_name(image, counts[image])
-        before, after = _sentences(voice, image, name, box) if plain else ("", _terse(sample, image, name, box))
-        said += f"{before}{look_markup(image, box)}{after} "
-    thinking = trajectory.thinking
-    start, end = sentence_spans(thinking)[0]
-    # The subject of the question comes before the looks.
-    first = end + 1 if end < len(thinking) and not mentioned(prose_of(thinking[start:end])) else 0
-    chain = f"{thinking[:first]}{said}{thinking[first:]}"
-    return trajectory.model_copy(update={"thinking": chain, "writer": f"{trajectory.writer}+looks/1"})
+    counts, voice = dict[int, int](), Voice(sample, seed)
+
+    def said(places: Sequence[Place]) -> str:
+        text = ""
+        for image, box in places:
+            counts[image] = counts.get(image, 0) + 1
+            name = crop_name(image, counts[image])
+            before, after = _sentences(voice, image, name, box) if plain else ("", _terse(sample, image, name, box))
+            text += f"{before}{look_markup(image, box)}{after} "
+        return text
+
+    thinking, at = trajectory.thinking, _place_in(trajectory.thinking, sample)
+    chain = f"{said(asked)}{thinking[:at]}{said(wanted)}{thinking[at:]}"
+    return trajectory.model_copy(update={"thinking": chain, "writer": f"{trajectory.writer}+looks/2"})
 
 
-def places_to_look(sample: Sample, max_looks: int, rng: random.Random, around: Around = _around) -> list[Place]:
-    """Where a chain of ``sample`` looks, in order; empty if no target is small."""
+def _place_in(thinking: str, sample: Sample) -> int:
+    """Where in a chain the looks for the target stand.
+
+    They come after the name of what is sought, if it begins the chain and is known without them, else first. Where
+    whole images are compared, they come before the first box.
+    """
+    spans = sentence_spans(thinking)
+    if sample.task in WHOLE:
+        return next((start for start, end in spans if BOX_WORD in prose_of(thinking[start:end])), 0)
+    start, end = spans[0]
+    references = {k for k, image in enumerate(sample.images, 1) if image.role == "reference"}
+    is_known = references or cited(sample.question) or label_key(subject(sample)) in label_key(sample.question)
+    names_it = end < len(thinking) and references.issuperset(mentioned(prose_of(thinking[start:end])))
+    return end + 1 if is_known and names_it else 0
+
+
+def places_to_look(
+    sample: Sample, max_looks: int, rng: random.Random, around: Around = _around, alike: Alike = _share_a_word
+) -> tuple[list[Place], list[Place]]:
+    """Where a chain of ``sample`` looks, in order: at what the question points at, and then for the targets.
+
+    Both are empty if no target is small. Together they have at most ``max_looks`` places.
+    """
+    if not any(_is_small(target.box) for target in sample.targets):
+        return [], []
     looks: list[Place] = []
-    for target in ordered(sample.targets):
-        seen = any(image == target.image and share_inside(target.box, box) >= 1.0 for image, box in looks)
-        if _is_small(target.box) and not seen and len(looks) < max_looks:
-            looks.append((target.image, around(target.box, rng)))
-    if not looks or not sample.image_hidden or sample.meta.get(INCOMPLETE):
-        return looks
-    others = [
-        (k, note.box)
-        for k, image in enumerate(sample.images, 1)
-        for note in image.objects
-        if k not in sample.target_images and image.role != "reference" and _is_small(note.box)
-    ]
-    chosen = rng.sample(others, min(len(others), rng.randint(0, max_looks - len(looks))))
-    further = [(k, around(box, rng)) for k, box in sorted(chosen)]
-    return [
-        place for place in further if label_key(subject(sample)) not in map(label_key, shown(sample, *place))
-    ] + looks
+
+    def added(places: Sequence[Place]) -> list[Place]:
+        before = len(looks)
+        for image, box in places:
+            seen = any(k == image and share_inside(box, place) >= 1.0 for k, place in looks)
+            if not seen and len(looks) < max_looks:
+                looks.append((image, around(box, rng)))
+        return looks[before:]
+
+    asked = [place for place in cited(sample.question) if _is_small(place[1]) and shown(sample, *place)]
+    return added(asked), added(_candidates(sample, alike))
+
+
+def _candidates(sample: Sample, alike: Alike) -> list[Place]:
+    """The small objects that may be the target, image by image and from left to right; the last one is the target.
+
+    In an image that holds no target, and beside a target, these are objects that are ``alike``. Where the odd one out
+    is sought, they are those of all images.
+    """
+    found: list[Place] = []
+    waiting = set(sample.target_images)
+    name = sought(sample)
+    searched = _is_searched(sample, name)
+    for k, image in enumerate(sample.images, 1):
+        if image.role == "reference" or not (searched or k in waiting):
+            continue
+        right = _right_ones(sample, k, name)
+        others = [] if sample.meta.get(INCOMPLETE) else _others(image, name, alike)
+        places = sorted({*right, *others})
+        if sample.task != ODD and {k} >= waiting and right:
+            places = places[: 1 + max(map(places.index, right))]
+        found += [(k, box) for box in places]
+        waiting -= {k}
+        if not waiting and sample.task != ODD:
+            break
+    return found
+
+
+def sought(sample: Sample) -> str:
+    """The name by which the image of the target is found: that of one companion if the question names it."""
+    mark = sample.meta.get("mark")
+    notes = [note for k in sample.target_images for note in sample.images[k - 1].objects]
+    is_one = isinstance(mark, str) and any(label_key(note.label) == label_key(mark) for note in notes)
+    return str(mark) if is_one else subject(sample)
+
+
+def _is_searched(sample: Sample, name: str) -> bool:
+    """Whether looks at objects called ``name`` find the image of the target: no other image has such an object."""
+    others = [image for k, image in enumerate(sample.images, 1) if k not in sample.target_images]
+    labels = {label_key(note.label) for image in others if image.role != "reference" for note in image.objects}
+    return (
+        sample.image_hidden
+        and sample.task not in WHOLE
+        and not sample.meta.get(INCOMPLETE)
+        and label_key(name) not in labels
+    )
+
+
+def _right_ones(sample: Sample, image: int, name: str) -> list[Box]:
+    """The small objects by which the search ends in an image: those called ``name``, else its targets."""
+    if image not in sample.target_images:
+        return []
+    targets = [target.box for target in sample.targets if target.image == image and _is_small(target.box)]
+    notes = sample.images[image - 1].objects
+    called = [note.box for note in notes if label_key(note.label) == label_key(name) and _is_small(note.box)]
+    return targets if name == subject(sample) else called or targets
+
+
+def _others(image: ImageRef, name: str, alike: Alike) -> list[Box]:
+    """The small objects of an image that are not called ``name`` but may be taken for it."""
+    notes = [note for note in image.objects if _is_small(note.box) and label_key(note.label) != label_key(name)]
+    return [note.box for note in notes if alike(name, note.label)]
 
 
 def shown(sample: Sample, image: int, box: Box) -> list[str]:
@@ -107,6 +203,8 @@ def _terse(sample: Sample, image: int, name: str, box: Box) -> str:
 def _sentences(voice: Voice, image: int, name: str, box: Box) -> tuple[str, str]:
     voice.say("closer")
     labels: Sequence[str] = shown(voice.sample, image, box)
-    found = label_key(voice.label) in map(label_key, labels) or not voice.is_named
-    voice.say("shows_it" if found else "lacks", image=name, list=kinds_of(labels) or "nothing of interest")
+    what = sought(voice.sample)
+    found = label_key(what) in map(label_key, labels) or not voice.is_named or voice.sample.task == ODD
+    kind, name_of_it = "shows_it" if found else "lacks", None if what == voice.label else Name(what)
+    voice.say_of(name_of_it, kind, image=name, list=kinds_of(labels) or "nothing of interest")
     return f"{voice.said[-2]} ", voice.said[-1]
