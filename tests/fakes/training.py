@@ -11,7 +11,9 @@ from typing import Any
 
 from mirg.answers.prompts import messages
 from mirg.engines.base import Completion, Engine, Generation, Request
+from mirg.models.load import LoadedModel
 from mirg.samples import Sample
+from mirg.training.data import Prepared
 from mirg.training.recipe import GrpoRecipe
 from mirg.training.run import RunFolder
 
@@ -49,6 +51,33 @@ def assert_same_run(one: Path, two: Path) -> None:
     a, b = weights(one), weights(two)
     assert a.keys() == b.keys() and a
     assert [name for name in a if not torch.equal(a[name], b[name])] == []
+
+
+def sft_batch(loaded: LoadedModel, prepared: Prepared) -> Any:
+    """The batch of all rows of SFT, as the trainer's collator makes it."""
+    from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
+
+    from mirg.training.sft import TurnLabels
+
+    collate = DataCollatorForVisionLanguageModeling(loaded.processor, completion_only_loss=True)
+    return TurnLabels(collate, loaded.tokenizer)([dict(prepared.rows[k]) for k in range(len(prepared))])
+
+
+def losses_by_sample(loaded: LoadedModel, prepared: Prepared) -> dict[str, float]:
+    """The sum of the losses of the tokens of each sample, over its rows."""
+    import torch
+
+    batch = sft_batch(loaded, prepared)
+    labels = batch.pop("labels")
+    with torch.no_grad():
+        logits = loaded.model(**batch).logits
+    lost = torch.nn.functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100, reduction="none"
+    )
+    found: dict[str, float] = {}
+    for row, loss in zip(prepared.rows, lost.view(len(labels), -1).sum(1).tolist(), strict=True):
+        found[row["id"]] = found.get(row["id"], 0.0) + loss
+    return found
 
 
 def answer(engine: Engine, sample: Sample, images: list[Any], **settings: Any) -> Completion:

@@ -17,9 +17,10 @@ import pytest
 import torch
 
 from fakes.families import FAMILY_MODELS, NEED_TORCHVISION
-from fakes.tiny import read_data
-from fakes.training import as_trl, first_batch, loss_and_gradients, make_trainer, rows
+from fakes.tiny import read_data, write_data
+from fakes.training import as_trl, first_batch, loss_and_gradients, losses_by_sample, make_trainer, rows
 from fakes.trees import looking, noise, one_by_one
+from mirg.answers.looks import LookBudget
 from mirg.answers.prompts import messages, write_completion
 from mirg.answers.read import read
 from mirg.engines.base import Generation, Request
@@ -35,10 +36,10 @@ from mirg.models.sampling import Sampling, complete, complete_by_generate
 from mirg.rewards.total import RewardConfig, score
 from mirg.samples import Target
 from mirg.training import quiet_libraries
-from mirg.training.data import image_tokens
+from mirg.training.data import EARLIER, image_tokens, sft_rows
 from mirg.training.grpo import PlainGRPOTrainer
 from mirg.training.memory import estimate
-from mirg.training.recipe import GrpoRecipe, SftRecipe
+from mirg.training.recipe import GrpoRecipe, PromptConfig, SftRecipe
 
 SNAPSHOTS = Path(__file__).parent / "prompts"
 SIZES = tuple((40 + 17 * k, 150 - 9 * k) for k in range(12))  # (width, height), wide and high ones, all different
@@ -289,7 +290,6 @@ def test_sft_trains_all_weights_on_what_the_template_leaves_to_the_model(
 ) -> None:
     """Also the vision tower; the target is a turn with format reward 1 once the template's beginning is before it."""
     from mirg.training import launch
-    from mirg.training.data import sft_rows
     from mirg.training.run import RunFolder
     from mirg.training.sft import make_trainer as make_sft
 
@@ -314,6 +314,20 @@ def test_sft_trains_all_weights_on_what_the_template_leaves_to_the_model(
     assert any("visual" in key or "vision" in key for key in moved) and any(
         "layers" in key and "vis" not in key for key in moved
     )
+
+
+@NAMES
+def test_sft_on_looks_has_the_loss_of_a_row_for_each_turn(
+    name: str, load: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, data = load(name), str(write_data(tmp_path / "data", 3, looks=2))
+    told = (data, loaded, PromptConfig(), 8192, LookBudget(max_looks=2, crop_pixels=8192))
+    whole = sft_rows(*told)
+    assert [len(row[EARLIER]) for row in whole.rows] == [0, 1, 2]
+    monkeypatch.setattr("mirg.training.data.turn_spans", lambda *_: [])
+    by_turn = sft_rows(*told)
+    assert len(by_turn) == 6
+    assert losses_by_sample(loaded, whole) == pytest.approx(losses_by_sample(loaded, by_turn), rel=1e-5)
 
 
 @NAMES

@@ -26,7 +26,7 @@ from mirg.samples import DatasetFolder
 from mirg.storage import write_jsonl_atomic
 from mirg.study.cost import stage_cost, tokens
 from mirg.study.page import Claim, page
-from mirg.study.plan import ARMS, StudyRecipe, cell_name
+from mirg.study.plan import ARMS, LOOKS, StudyRecipe, cell_name
 from mirg.study.results import OUTCOMES_FILE, Cell, laid_over, load_cells, outcomes, results, settings_digest
 from mirg.study.run import (
     PLAN_FILE,
@@ -168,7 +168,7 @@ def test_arms_with_looks(tmp_path: Path) -> None:
         train_cell(wanted, arm, 3, tmp_path, trainer)
     names = [arm.name for arm in wanted.chosen[1:]]
     found = dict(zip(names, trainer.asked, strict=True))
-    assert {name: found[name].look.max_looks for name in names} == {name: 2 * (name in LOOKING) for name in names}
+    assert {name: found[name].look.max_looks for name in names} == {name: LOOKS * (name in LOOKING) for name in names}
     assert (found["sft_look"].data, found["sft_look"].steps, found["dual_look"].steps) == ("looks", 5, 7)
     assert found["dual_look"].model == found["dual_look_rewards"].model == str(tmp_path / "runs" / "sft_look-3")
     weights = {name: found[name].reward.looks.weights for name in names[1:] if found[name].stage == "grpo"}

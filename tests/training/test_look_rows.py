@@ -1,4 +1,4 @@
-"""Rows of SFT out of trajectories with looks: a row for each turn, its crops, and no loss on anything else."""
+"""Rows of SFT out of trajectories with looks: the turns and their crops, and no loss on anything else."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from fakes.training import losses_by_sample, sft_batch
 from mirg.answers.looks import LookBudget, joined
 from mirg.answers.markup import look_markup
 from mirg.answers.prompts import write_completion
@@ -19,9 +21,9 @@ from mirg.models.load import LoadedModel, load_model
 from mirg.models.prompts import encode
 from mirg.samples import DatasetWriter, Sample, Target
 from mirg.samples.schema import Trajectory
-from mirg.training.data import grpo_rows, row_lengths, sft_rows
+from mirg.training.data import EARLIER, Prepared, grpo_rows, row_lengths, sft_rows, turn_spans
 from mirg.training.recipe import PromptConfig, SftRecipe
-from mirg.training.sft import train_sft
+from mirg.training.sft import TurnLabels, train_sft
 
 TWO = LookBudget(max_looks=2, crop_pixels=8192)
 FULL = PromptConfig()
@@ -58,6 +60,57 @@ def looking(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def by_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a chat template that ends a turn with another token than an answer."""
+    monkeypatch.setattr("mirg.training.data.turn_spans", lambda *_: [])
+
+
+def test_all_turns_of_a_trajectory_are_one_row(model: LoadedModel, looking: Path) -> None:
+    """The loss is on what the model says in each turn, and it is that of a row for each turn."""
+    prepared = sft_rows(str(looking), model, FULL, 4096, TWO)
+    rows = [prepared.rows[k] for k in range(len(prepared))]
+    assert [(row["id"], len(row["images"]), len(row[EARLIER])) for row in rows] == [
+        ("s0", 4, 2), ("s1", 3, 1), ("s2", 2, 0)
+    ]  # fmt: skip
+    batch = sft_batch(model, prepared)
+    for k, row in enumerate(rows):
+        ids, labels = batch["input_ids"][k], batch["labels"][k]
+        assert model.tokenizer.decode(ids[labels != -100]) == "".join([*row[EARLIER], row["completion"]])
+        assert prepared.lengths[k].tokens == int(batch["attention_mask"][k].sum())
+    whole, by_turn = losses_by_sample(model, prepared), losses_by_sample(model, _by_turn(looking, model))
+    assert whole == pytest.approx(by_turn, rel=1e-6)
+
+
+def _by_turn(data: Path, model: LoadedModel) -> Prepared:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mirg.training.data.turn_spans", lambda *_: [])
+        return sft_rows(str(data), model, FULL, 4096, TWO)
+
+
+def test_a_turn_is_found_where_the_model_said_it(loaded: LoadedModel) -> None:
+    """Turns are sought from the end: a question may have the words of a turn. None is found if one is missing."""
+    tokenizer = loaded.tokenizer
+    end = tokenizer.eos_token
+
+    def ids(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    turns = [f"one{end}", f"two{end}"]
+    parts = [ids(part) for part in (f"one{end}two{end}", "user", turns[0], "crop", turns[1], "crop")]
+    starts = [sum(map(len, parts[:k])) for k in range(len(parts) + 1)]
+    found = turn_spans([token for part in parts for token in part], turns, tokenizer)
+    assert found == [(starts[2], starts[3]), (starts[4], starts[5])]
+    assert turn_spans(ids("two"), turns, tokenizer) == turn_spans(ids(f"two{end}one{end}"), turns, tokenizer) == []
+
+
+def test_a_batch_without_a_turn_of_its_rows_is_refused(loaded: LoadedModel) -> None:
+    batch = {"input_ids": torch.tensor([[1, 2, 3]]), "labels": torch.full((1, 3), -100)}
+    with pytest.raises(DataError, match="other tokens"):
+        TurnLabels(lambda rows: batch, loaded.tokenizer)([{EARLIER: ["a turn"]}])
+
+
+@pytest.mark.usefixtures("by_turn")
 def test_a_turn_is_a_row_with_the_crops_seen_by_then(model: LoadedModel, looking: Path) -> None:
     """The turns, joined, are the completion that the writer writes; the crops are those of the environment."""
     prepared = sft_rows(str(looking), model, FULL, 4096, TWO)
@@ -78,14 +131,11 @@ def test_a_turn_is_a_row_with_the_crops_seen_by_then(model: LoadedModel, looking
     assert "at most 2 times" in rows[0]["prompt"] and rows[1]["prompt"].startswith(rows[0]["prompt"] + said[0])
 
 
+@pytest.mark.usefixtures("by_turn")
 def test_only_what_the_model_says_carries_loss(model: LoadedModel, looking: Path) -> None:
-    from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
-
     prepared = sft_rows(str(looking), model, FULL, 4096, TWO)
     rows = [prepared.rows[k] for k in range(len(prepared))]
-    batch = DataCollatorForVisionLanguageModeling(model.processor, completion_only_loss=True)(
-        [dict(row) for row in rows]
-    )
+    batch = sft_batch(model, prepared)
     processor: Any = model.processor
     for k, row in enumerate(rows):
         ids, labels = batch["input_ids"][k], batch["labels"][k]
@@ -95,6 +145,7 @@ def test_only_what_the_model_says_carries_loss(model: LoadedModel, looking: Path
     assert int((batch["input_ids"] == processor.image_token_id).sum()) * 4 == len(batch["pixel_values"])
 
 
+@pytest.mark.usefixtures("by_turn")
 def test_a_row_is_the_prompt_that_an_engine_writes(model: LoadedModel, looking: Path) -> None:
     """What SFT teaches a turn after is, to the token, what the chat template makes of the conversation so far."""
     row = sft_rows(str(looking), model, FULL, 4096, TWO).rows[1]
@@ -110,7 +161,7 @@ def test_a_row_is_the_prompt_that_an_engine_writes(model: LoadedModel, looking: 
 
 @pytest.mark.parametrize(
     ("budget", "left", "reason"),
-    [(LookBudget(), [], "No look is left."), (LookBudget(max_looks=1), ["s1", "s1", "s2"], "No look is left.")],
+    [(LookBudget(), [], "No look is left."), (LookBudget(max_looks=1), ["s1", "s2"], "No look is left.")],
 )
 def test_more_looks_than_the_budget_are_refused(looking: Path, loaded: LoadedModel, budget, left, reason) -> None:
     prepared = sft_rows(str(looking), loaded, FULL, 4096, budget)

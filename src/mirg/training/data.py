@@ -38,6 +38,7 @@ _EPOCH_STRIDE = 1_000_003  # keeps (seed, epoch) pairs of neighbouring seeds apa
 _KEPT_PIXELS = 64 * 2**20
 MAX_TOKENS = 2**17  # of a prompt
 CROPS = "crops"  # the column of (image from 0, x1, y1, x2, y2 in pixels of the original, width, height as shown)
+EARLIER = "earlier"  # the column of the turns of the model that its prompt contains, each with the token that ends it
 SELECTION = "selection"  # the field of a rejection that is no fault of its sample
 
 
@@ -118,8 +119,10 @@ def sft_rows(
 ) -> Prepared:
     """Rows with ``prompt`` and ``completion`` (both text) and ``images``; samples without a trajectory are rejected.
 
-    A trajectory with looks has a row for each turn of the model: the earlier turns, the crops and the words of the
-    environment are part of the prompt, so no loss is computed on them.
+    The prompt of a trajectory with looks ends where the last turn of the model begins: the earlier turns, the crops and
+    the words of the environment are part of it. The column :data:`EARLIER` has the earlier turns, on which
+    :class:`mirg.training.sft.TurnLabels` puts the loss. If the chat template ends a turn with another token than an
+    answer, each turn is a separate row.
     """
     extra = _completion(loaded)
     return _Preparation(DatasetFolder.open(data), loaded, prompt, max_tokens, extra, look=look).prepared()
@@ -238,10 +241,10 @@ class _Preparation:
         ]
 
     def _turns(self, row: dict[str, Any], sample: Sample) -> list[dict[str, Any]]:
-        """The rows of a trajectory: one for each turn of the model, with the crops that it has seen by then."""
+        """The rows of a trajectory: one with all turns of the model, else one for each with the crops seen by then."""
         turns = split_turns(row["completion"])
         if len(turns) == 1:  # datasets takes the columns from the first row, which may be one without looks
-            return [row | {CROPS: []}] if self.look.max_looks else [row]
+            return [row | {CROPS: [], EARLIER: []}] if self.look.max_looks else [row]
         family, limits, processor = self.loaded.family, self.loaded.limits, self.loaded.processor
         steps = replay(row["completion"], sample.sizes, family, self.look, limits)
         refused = next((step.refusal for step in steps if step.refusal), None)
@@ -254,11 +257,13 @@ class _Preparation:
         rows, prompt, end = [], row["prompt"], processor.tokenizer.eos_token
         for k, turn in enumerate(turns):
             said = turn if k == len(steps) else turn + end
-            rows.append(row | {"prompt": prompt, "completion": said, CROPS: crops[:k]})
+            rows.append(row | {"prompt": prompt, "completion": said, CROPS: crops[:k], EARLIER: []})
             if k < len(steps):
                 answer = shown_as(steps[k].name)
                 prompt += turn + further_turn(processor, answer, sample.id, thinking=self.prompt.thinking).text
-        return rows
+        earlier = [one["completion"] for one in rows[:-1]]
+        written = self.loaded.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        return [rows[-1] | {EARLIER: earlier}] if turn_spans(written, earlier, self.loaded.tokenizer) else rows
 
     def _length(self, sample: Sample, text: str, crops: Sequence[Sequence[int]] = ()) -> Length:
         length = length_of(sample, text, self.loaded, [(width, height) for width, height in crops])
@@ -280,6 +285,21 @@ def length_of(sample: Sample, text: str, loaded: LoadedModel, crops: Sequence[tu
     written = len(loaded.tokenizer(text, add_special_tokens=False)["input_ids"]) - len(sizes)
     written += sum(tokens.mark_tokens(size, loaded.family, loaded.limits) for size in sizes)
     return Length(sample.id, written, tuple(image_tokens(size, loaded) for size in sizes))
+
+
+def turn_spans(ids: Sequence[int], turns: Sequence[str], tokenizer: Any) -> list[tuple[int, int]]:
+    """(start, end) in ``ids`` of each of ``turns``, the last of which comes last; empty if one of them is not found."""
+    spans: list[tuple[int, int]] = []
+    end = len(ids)
+    for turn in reversed(turns):
+        said = tokenizer(turn, add_special_tokens=False)["input_ids"]
+        starts = range(end - len(said), -1, -1)
+        start = next((k for k in starts if ids[k] == said[0] and ids[k : k + len(said)] == said), None)
+        if start is None:
+            return []
+        spans.append((start, start + len(said)))
+        end = start
+    return spans[::-1]
 
 
 def image_tokens(size: tuple[int, int], loaded: LoadedModel) -> int:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from mirg.console import logger
+from mirg.errors import DataError
 from mirg.models.load import LoadedModel
 from mirg.training import launch
-from mirg.training.data import Prepared, sft_rows
+from mirg.training.data import EARLIER, Prepared, sft_rows, turn_spans
 from mirg.training.health import ACTIVITY, READING_DATA
 from mirg.training.recipe import SftRecipe
 from mirg.training.run import RunFolder
@@ -28,6 +31,30 @@ def train_sft(recipe: SftRecipe, run: RunFolder) -> launch.Outcome:
     logger.info("SFT: %d samples, %d steps, longest sample %d tokens", len(prepared), steps, prepared.longest)
     make = functools.partial(make_trainer, recipe, run, loaded, prepared, steps)
     return launch.fit(make, recipe, run, loaded, prepared, steps)
+
+
+@dataclass
+class TurnLabels:
+    """A collator that puts the loss on all turns of the model; ``collate`` puts it on the last one.
+
+    The labels of the crops and of the words of the environment stay -100. A turn is conditioned on what comes before
+    it, as in a separate row, so that the loss of a batch is that of a row for each turn.
+    """
+
+    collate: Callable[[Sequence[dict[str, Any]]], Any]
+    tokenizer: Any
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> Any:
+        """The batch that ``collate`` makes of ``rows``. DataError if it does not contain a turn as it was written."""
+        earlier = [row.pop(EARLIER, ()) for row in rows]
+        batch = self.collate(rows)
+        for ids, labels, turns in zip(batch["input_ids"], batch["labels"], earlier, strict=True):
+            spans = turn_spans(ids.tolist(), turns, self.tokenizer)
+            if len(spans) != len(turns):
+                raise DataError("the processor writes a turn of the model with other tokens than the tokenizer")
+            for start, end in spans:
+                labels[start:end] = ids[start:end]
+        return batch
 
 
 class ResumableSFTTrainer(ResumableTrainer, SFTTrainer):
@@ -53,7 +80,7 @@ def make_trainer(
         processing_class=loaded.processor,
         peft_config=launch.lora(recipe),
     )
-    made.data_collator = NamedBatches(made.data_collator)
+    made.data_collator = NamedBatches(TurnLabels(made.data_collator, loaded.tokenizer))
     # Qwen-VL classes say that they take no count of tokens, and the trainer would average the averages of batches and
     # processes, whose answers differ in length. TRL computes the loss itself and divides by the count that it is given.
     made.model_accepts_loss_kwargs = True

@@ -30,18 +30,14 @@ ODD = "odd_one_out"  # the task that is only decided when all images have been s
 WHOLE = frozenset({"counting", "reasoning"})  # tasks whose image is found by numbers or sizes, not by looks
 
 Place = tuple[int, Box]  # an image and the box of a look in it, or of an object in it
-Around = Callable[[Box, random.Random], Box]  # the box of an object -> the box of a look at it
-Alike = Callable[[str, str], bool]  # the names of two objects -> whether one may be taken for the other before a look
+# sample, most looks, source of chance -> looks at what the question points at, and those for the targets, in order
+Places = Callable[[Sample, int, random.Random], tuple[list[Place], list[Place]]]
 
 
 def _around(box: Box, rng: random.Random) -> Box:
     """A look that shows ``box`` at some place inside it, not always in the middle."""
     sides = [_side(box[k], box[k + 2], rng) for k in (0, 1)]
     return (sides[0][0], sides[1][0], sides[0][1], sides[1][1])
-
-
-def _share_a_word(name: str, other: str) -> bool:
-    return not set(label_key(name).split()).isdisjoint(label_key(other).split())
 
 
 def with_looks(
@@ -51,15 +47,15 @@ def with_looks(
     *,
     plain: bool,
     seed: int = 0,
-    around: Around = _around,
-    alike: Alike = _share_a_word,
+    places: Places | None = None,
 ) -> Trajectory:
     """``trajectory`` with up to ``max_looks`` looks before what they decide; a pure function.
 
-    ``plain``: in sentences, else in terse forms. It is returned unchanged if no target is small.
+    ``plain``: in sentences, else in terse forms. ``places`` chooses the looks; None: :func:`places_to_look`. The
+    trajectory is returned unchanged if it has no place to look at.
     """
     rng = random.Random(f"{seed} looks {sample.id}")
-    asked, wanted = places_to_look(sample, max_looks, rng, around, alike)
+    asked, wanted = (places or places_to_look)(sample, max_looks, rng)
     if not asked and not wanted:
         return trajectory
     counts, voice = dict[int, int](), Voice(sample, seed)
@@ -94,14 +90,12 @@ def _place_in(thinking: str, sample: Sample) -> int:
     return end + 1 if is_known and names_it else 0
 
 
-def places_to_look(
-    sample: Sample, max_looks: int, rng: random.Random, around: Around = _around, alike: Alike = _share_a_word
-) -> tuple[list[Place], list[Place]]:
+def places_to_look(sample: Sample, max_looks: int, rng: random.Random) -> tuple[list[Place], list[Place]]:
     """Where a chain of ``sample`` looks, in order: at what the question points at, and then for the targets.
 
     Both are empty if no target is small. Together they have at most ``max_looks`` places.
     """
-    if not any(_is_small(target.box) for target in sample.targets):
+    if not any(is_small(target.box) for target in sample.targets):
         return [], []
     looks: list[Place] = []
 
@@ -110,18 +104,18 @@ def places_to_look(
         for image, box in places:
             seen = any(k == image and share_inside(box, place) >= 1.0 for k, place in looks)
             if not seen and len(looks) < max_looks:
-                looks.append((image, around(box, rng)))
+                looks.append((image, _around(box, rng)))
         return looks[before:]
 
-    asked = [place for place in cited(sample.question) if _is_small(place[1]) and shown(sample, *place)]
-    return added(asked), added(_candidates(sample, alike))
+    asked = [place for place in cited(sample.question) if is_small(place[1]) and shown(sample, *place)]
+    return added(asked), added(_candidates(sample))
 
 
-def _candidates(sample: Sample, alike: Alike) -> list[Place]:
+def _candidates(sample: Sample) -> list[Place]:
     """The small objects that may be the target, image by image and from left to right; the last one is the target.
 
-    In an image that holds no target, and beside a target, these are objects that are ``alike``. Where the odd one out
-    is sought, they are those of all images.
+    In an image that holds no target, and beside a target, these are objects whose name shares a word with its name.
+    Where the odd one out is sought, they are those of all images.
     """
     found: list[Place] = []
     waiting = set(sample.target_images)
@@ -131,7 +125,7 @@ def _candidates(sample: Sample, alike: Alike) -> list[Place]:
         if image.role == "reference" or not (searched or k in waiting):
             continue
         right = _right_ones(sample, k, name)
-        others = [] if sample.meta.get(INCOMPLETE) else _others(image, name, alike)
+        others = [] if sample.meta.get(INCOMPLETE) else _others(image, name)
         places = sorted({*right, *others})
         if sample.task != ODD and {k} >= waiting and right:
             places = places[: 1 + max(map(places.index, right))]
@@ -166,16 +160,17 @@ def _right_ones(sample: Sample, image: int, name: str) -> list[Box]:
     """The small objects by which the search ends in an image: those called ``name``, else its targets."""
     if image not in sample.target_images:
         return []
-    targets = [target.box for target in sample.targets if target.image == image and _is_small(target.box)]
+    targets = [target.box for target in sample.targets if target.image == image and is_small(target.box)]
     notes = sample.images[image - 1].objects
-    called = [note.box for note in notes if label_key(note.label) == label_key(name) and _is_small(note.box)]
+    called = [note.box for note in notes if label_key(note.label) == label_key(name) and is_small(note.box)]
     return targets if name == subject(sample) else called or targets
 
 
-def _others(image: ImageRef, name: str, alike: Alike) -> list[Box]:
-    """The small objects of an image that are not called ``name`` but may be taken for it."""
-    notes = [note for note in image.objects if _is_small(note.box) and label_key(note.label) != label_key(name)]
-    return [note.box for note in notes if alike(name, note.label)]
+def _others(image: ImageRef, name: str) -> list[Box]:
+    """The small objects of an image whose name shares a word with ``name``, without those called ``name``."""
+    words = set(label_key(name).split())
+    keys = [(label_key(note.label), note.box) for note in image.objects if is_small(note.box)]
+    return [box for key, box in keys if key != label_key(name) and words.intersection(key.split())]
 
 
 def shown(sample: Sample, image: int, box: Box) -> list[str]:
@@ -185,7 +180,8 @@ def shown(sample: Sample, image: int, box: Box) -> list[str]:
     return [*dict.fromkeys(label for label, place in things if label and share_inside(place, box) >= READ_OFF)]
 
 
-def _is_small(box: Box) -> bool:
+def is_small(box: Box) -> bool:
+    """Whether an object covers so little of its image that a chain looks at it."""
     return (box[2] - box[0]) * (box[3] - box[1]) <= SMALL
 
 
