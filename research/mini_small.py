@@ -80,31 +80,29 @@ def _places(sample: Sample, max_looks: int, rng: random.Random) -> tuple[list[Pl
     """Where a chain looks: once into every image in which the target may be, at what is nearest to its place there.
 
     mirg-tiny does not learn when to stop (docs/design/0008-study.md), so that it looks at all images. If the image is
-    known, it looks at all objects that have the colour of the target, if they are several. Nothing is left to ``rng``.
+    known, it looks at all objects there that have the colour of the target. Nothing is left to ``rng``.
     """
     if not any(is_small(target.box) for target in sample.targets):
         return [], []
-    objects = _objects(sample)
-    if len({box for _, box in objects}) < 2 and len({k for k, _ in objects}) < 2:
-        return [], []
     asked = [(k, square_around(box)) for k, box in cited(sample.question) if is_small(box)][:max_looks]
-    looks = [(k, square_around(box)) for k, box in objects]
+    looks = [(k, square_around(box)) for k, box in _objects(sample)]
     return asked, [*dict.fromkeys(looks)][: max_looks - len(asked)]
 
 
 def _objects(sample: Sample) -> list[Place]:
+    """The objects that a chain looks at, each with its image."""
     found: list[Place] = []
-    first, name = sample.targets[0], sought(sample)
+    target, name = sample.targets[0], sought(sample)
     for k, image in enumerate(sample.images, 1):
-        here = {target.box: target.label for target in sample.targets if target.image == k}
         notes = sorted((note.box, note.label) for note in image.objects if is_small(note.box))
+        right = [box for box, label in notes if label == name and k in sample.target_images]
+        # If a companion is sought, all images show an object like the target, which tells nothing.
+        others = [box for box, label in notes if name == target.label or label != target.label]
         if not sample.image_hidden or sample.task == "counting":
-            found += [(k, box) for box, label in notes if here and label.split()[0] == name.split()[0]]
-        elif image.role != "reference":
-            wanted = [box for box, label in notes if label == name] if k in sample.target_images else []
-            others = [box for box, label in notes if label != first.label or name == first.label]
-            near = next(iter(wanted or here), first.box)
-            found += [(k, min(wanted or others, key=lambda box: _distance(box, near)))] if wanted or others else []
+            same_colour = [box for box, label in notes if label.split()[0] == name.split()[0]]
+            found += [(k, box) for box in same_colour if k in sample.target_images]
+        elif image.role != "reference" and (right or others):
+            found.append((k, right[0] if right else min(others, key=lambda box: _distance(box, target.box))))
     return found
 
 

@@ -39,7 +39,7 @@ def study(
         prepare = partial(make_data, plan, out)
         run(plan, out, elsewhere or (), jobs, show=show, dry_run=dry_run, prepare=prepare)
         if plan.looks and not dry_run:
-            measure_further(plan, out)
+            measure_further(plan, out, jobs)
     except MirgError as error:
         raise typer.Exit(fail(error)) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from mirg.storage import read_json, write_json_atomic
 from mirg.study.page import page
 from mirg.study.plan import cell_name
 from mirg.study.results import outcomes, results
-from mirg.study.run import cells, evaluate_cell, is_measured
+from mirg.study.run import Job, cells, evaluate_cell, is_measured, run_jobs
 from research.study.data import FOLDERS, SMALL
 from research.study.recipe import MiniStudyRecipe
 
@@ -23,19 +24,26 @@ FURTHER: dict[str, tuple[str, int | None]] = {
 SUBSETS = ("all", "image_hidden")
 
 
-def measure_further(plan: MiniStudyRecipe, out: Path) -> None:
+def measure_further(plan: MiniStudyRecipe, out: Path, jobs: int = 1) -> None:
     """Evaluate every trained arm of the study in ``out`` on each of :data:`FURTHER`, and add it to ``study.json``.
 
-    What has been evaluated before is not evaluated again. Each of them has a page in ``out/further``.
+    What has been evaluated before is not evaluated again; ``jobs`` evaluations run at a time. Each test set and budget
+    has a page in ``out/further``.
     """
-    added: dict[str, list[dict[str, Any]]] = {"further": [], "further_contrasts": [], "looks": looks_of(plan, out, "")}
+    todo: dict[str, Job] = {}
     for name, (folder, looks) in FURTHER.items():
         here, place = plan.model_copy(update={"test": str(out / "data" / folder)}), out / "further" / name
         budget = None if looks is None else LookBudget(max_looks=looks)
         for arm, seed in cells(plan):
+            cell = cell_name(arm, seed)
             wanted = arm.stage and (budget is None or arm.looks) and is_measured(arm, seed, out)
             if wanted and not is_measured(arm, seed, place):
-                evaluate_cell(here, arm, seed, place, str(out / "runs" / cell_name(arm, seed)), budget)
+                work = partial(evaluate_cell, here, arm, seed, place, str(out / "runs" / cell), budget)
+                todo[f"{name} {cell}"] = Job(work)
+    run_jobs(todo, jobs)
+    added: dict[str, list[dict[str, Any]]] = {"further": [], "further_contrasts": [], "looks": looks_of(plan, out, "")}
+    for name, (folder, _) in FURTHER.items():
+        here, place = plan.model_copy(update={"test": str(out / "data" / folder)}), out / "further" / name
         answered = outcomes(here, place)
         if not answered:
             continue

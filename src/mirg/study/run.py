@@ -47,25 +47,20 @@ def run_study(
     for path in dict.fromkeys([plan.test, *(plan.dataset(arm.data) for arm, _ in wanted if arm.stage)]):
         DatasetFolder.open(str(path))
     _claim(plan, out)
-    todo = _todo(plan, out, train, wanted)
-    if jobs > 1:
-        _side_by_side(todo, jobs)
-        return
-    for job in todo.values():
-        job.work()
+    run_jobs(_todo(plan, out, train, wanted), jobs)
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
     """A piece of work, and the name of the job that must be done before it."""
 
     work: Callable[[], None]
     after: str = ""
 
 
-def _todo(plan: StudyRecipe, out: Path, train: Train, wanted: Collection[tuple[Arm, int]]) -> dict[str, _Job]:
+def _todo(plan: StudyRecipe, out: Path, train: Train, wanted: Collection[tuple[Arm, int]]) -> dict[str, Job]:
     """The jobs that are not done yet, by name."""
-    todo: dict[str, _Job] = {}
+    todo: dict[str, Job] = {}
     for arm, seed in wanted:
         if is_measured(arm, seed, out):
             continue
@@ -74,9 +69,9 @@ def _todo(plan: StudyRecipe, out: Path, train: Train, wanted: Collection[tuple[A
         if arm.rated and plan.rl_answers:
             rated = rated_name(arm, seed)
             if not (out / "data" / f"{rated}.json").is_file():
-                todo.setdefault(rated, _Job(partial(rate, plan, arm, seed, out), start))
+                todo.setdefault(rated, Job(partial(rate, plan, arm, seed, out), start))
             start = rated
-        todo[cell_name(arm, seed)] = _Job(partial(measure_cell, plan, arm, seed, out, train), start)
+        todo[cell_name(arm, seed)] = Job(partial(measure_cell, plan, arm, seed, out, train), start)
     return todo
 
 
@@ -108,8 +103,12 @@ def evaluate_cell(
     logger.info("%s: joint Acc@0.5 %.3f", name, summary["metrics"]["overall"]["joint_accuracy"]["mean"])
 
 
-def _side_by_side(todo: dict[str, _Job], jobs: int) -> None:
-    """Run the jobs in ``jobs`` processes, each job as soon as the one before it is done."""
+def run_jobs(todo: dict[str, Job], jobs: int) -> None:
+    """Run ``todo``, by name, in order, or in ``jobs`` processes: each job as soon as the one before it is done."""
+    if jobs == 1:
+        for job in todo.values():
+            job.work()
+        return
     threads = max((os.cpu_count() or 1) // jobs, 1)
     # Spawned: torch's threads, and a GPU, do not survive a fork.
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), _begin_job, (threads,))
