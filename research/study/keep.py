@@ -115,7 +115,23 @@ def _further(found: dict[str, Any]) -> str:
     for row in found["further_contrasts"]:
         if (row["metric"], row["subset"]) == ("joint_accuracy", "all"):
             lines.append(f"| {row['on']} | `{row['b']}` − `{row['a']}` | {_interval(row)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_by_task(found)]) + "\n"
+
+
+def _by_task(found: dict[str, Any]) -> list[str]:
+    """A table of the differences that the study is expected to show, for each task."""
+    pairs = [(row["b"], row["a"]) for row in found["plan"]["expect"]]
+    rows = {
+        (row["subset"], row["b"], row["a"]): _interval(row)
+        for row in found["contrasts"]
+        if row["metric"] == "joint_accuracy"
+    }
+    lines = ["", f"| joint Acc@0.5 by task, points | {' | '.join(f'`{b}` − `{a}`' for b, a in pairs)} |"]
+    lines.append("|---" * (len(pairs) + 1) + "|")
+    for task in found["plan"]["families"]:
+        cells = [rows.get((task, *pair), "–") for pair in pairs]
+        lines.append(f"| {task} | {' | '.join(cells)} |")
+    return lines
 
 
 def _interval(row: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -218,4 +219,7 @@ def test_the_command_with_looks(
     (tmp_path / "README.md").write_text("<!-- look -->\n<!-- end of look -->\n")
     keep(looking[1], "look", tmp_path)
     assert "--recipe research/study/look.yaml" in json.loads((tmp_path / "look.json").read_text())["command"]
-    assert "| mirg-mini |" in (tmp_path / "README.md").read_text()
+    page = (tmp_path / "README.md").read_text()
+    assert "| mirg-mini |" in page
+    (refer,) = [line for line in page.splitlines() if line.startswith("| refer |")]
+    assert re.fullmatch(r"\| refer \| \+0\.0 \[.*\] \| – \|", refer), "dual was not measured"
