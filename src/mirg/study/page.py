@@ -175,6 +175,8 @@ def _reference(plan: Mapping[str, Any]) -> str:
 def _equal(plan: Mapping[str, Any]) -> str:
     """What is held equal between the arms, in a sentence."""
     told = "Arms of GRPO take equally many steps of equally many completions."
+    if any(ARMS[name].looks for name in plan["arms"] or ARMS) and plan.get("looks"):
+        told = "Arms of GRPO take equally many completions in a step; those with looks have another number of steps."
     by = {"flops": "FLOPs", "tokens": "tokens trained on", "seconds": "time"}[plan.get("equal", "flops")]
     continued = any(ARMS[name].steps == "more_sft_steps" for name in plan["arms"] or ARMS)
     if not continued:
