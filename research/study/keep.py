@@ -130,7 +130,8 @@ def _by_task(found: dict[str, Any]) -> list[str]:
     lines.append("|---" * (len(pairs) + 1) + "|")
     for task in found["plan"]["families"]:
         cells = [rows.get((task, *pair), "–") for pair in pairs]
-        lines.append(f"| {task} | {' | '.join(cells)} |")
+        if any((task, *pair) in rows for pair in pairs):
+            lines.append(f"| {task} | {' | '.join(cells)} |")
     return lines
 
 
