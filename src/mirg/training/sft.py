@@ -46,12 +46,15 @@ class TurnLabels:
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> Any:
         """The batch that ``collate`` makes of ``rows``. DataError if it does not contain a turn as it was written."""
-        earlier = [row.pop(EARLIER, ()) for row in rows]
+        names, earlier = [row.get("id") for row in rows], [row.pop(EARLIER, ()) for row in rows]
         batch = self.collate(rows)
-        for ids, labels, turns in zip(batch["input_ids"], batch["labels"], earlier, strict=True):
+        for name, ids, labels, turns in zip(names, batch["input_ids"], batch["labels"], earlier, strict=True):
             spans = turn_spans(ids.tolist(), turns, self.tokenizer)
             if len(spans) != len(turns):
-                raise DataError("the processor writes a turn of the model with other tokens than the tokenizer")
+                raise DataError(
+                    f"{name}: the processor writes a turn of the model with other tokens than the tokenizer",
+                    hint="leave this sample out, and report it with the name of the model",
+                )
             for start, end in spans:
                 labels[start:end] = ids[start:end]
         return batch
