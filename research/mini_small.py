@@ -17,16 +17,16 @@ from typing import Annotated
 
 import typer
 
-from mirg.answers.markup import cited
+from mirg.answers.markup import box_markup, cited
 from mirg.console import fail, say
 from mirg.data.scenes.generate import Key, keys, make_draft, to_sample
 from mirg.data.scenes.render import render
 from mirg.data.scenes.world import WorldConfig
 from mirg.errors import MirgError
-from mirg.geometry import Box
+from mirg.geometry import Box, share_inside
 from mirg.samples import DatasetFolder, DatasetWriter, Sample, Trajectory
 from mirg.study.plan import LOOKS
-from mirg.trajectories.looks import ODD, Place, is_small, sought, with_looks
+from mirg.trajectories.looks import ODD, Place, is_small, shown, sought, with_looks
 from mirg.trajectories.writer import build
 
 # Raise it with every change that changes an item.
@@ -52,6 +52,7 @@ SMALL = WorldConfig(
 )  # fmt: skip
 
 # A look shows one of 64 squares that overlap, so that each object lies inside one of them as a whole.
+ALL = 0.999  # share of an object that is inside a look as a whole, within rounding
 LOOK_SIDE, LOOK_STARTS = 0.2, (0.0, 0.12, 0.24, 0.36, 0.48, 0.6, 0.72, 0.8)
 
 
@@ -67,26 +68,64 @@ def small_sample(writer: DatasetWriter, key: Key) -> Sample:
 def looking(sample: Sample) -> Trajectory:
     """The trajectory of the rules in their terse voice, with up to :data:`LOOKS` looks at small objects.
 
-    Looks take the place of the lists of what each image shows.
+    What is read off the crops takes the place of the lists of what each image shows and of the boxes at the end.
     """
-    told = with_looks(build(sample), sample, LOOKS, plain=False, places=_places)
-    return told.model_copy(update={"thinking": _LIST.sub("", told.thinking)}) if sample.task == ODD else told
+    told = with_looks(build(sample), sample, LOOKS, plain=False, places=_places, words=_read_off)
+    thinking = told.thinking
+    if sample.task == ODD:
+        others = [image.objects[0].label for k, image in enumerate(sample.images, 1) if k not in sample.target_images]
+        thinking = _LIST.sub("", thinking).replace("Odd: ", f"Same: {others[0]}. Odd: ")
+    cited = {said[1] for said in _CITED.finditer(thinking)}
+    thinking = _BOX.sub(lambda said: "" if said[1] in cited else said[0], thinking)
+    return told.model_copy(update={"thinking": thinking.rstrip()})
 
 
 _LIST = re.compile(r"\bImage-\d+: [^.]*\. ")
+_CITED = re.compile(r"Image-\d+ (<box [^<]*</box>)[.,]")  # in the sentence after a look
+_BOX = re.compile(r"Box: [^<]*(<box [^<]*</box>)\. ?")
 
 
-def _places(sample: Sample, max_looks: int, rng: random.Random) -> tuple[list[Place], list[Place]]:
+def _read_off(sample: Sample, image: int, name: str, look: Box) -> str:
+    """What a crop shows: each object with its box in the crop, in thousandths, and with that in the whole image.
+
+    ``Image-2a: 400,600,600,800 red square Image-2 <box ...>.`` mirg-tiny reads the first box off the crop as off any
+    image. The second one is that of the look, plus a fifth of the first. What follows a name is written in the order in
+    which the chain repeats it later.
+    """
+    boxes = {t.label: t.box for t in sample.targets if t.image == image and share_inside(t.box, look) > ALL}
+    notes = sample.images[image - 1].objects
+    boxes |= {note.label: note.box for note in notes if note.label and share_inside(note.box, look) > ALL}
+    told = []
+    for label in shown(sample, image, look):
+        if label in boxes:
+            box = boxes[label]
+            inner = [round(1000 * (box[k] - look[k % 2]) / LOOK_SIDE) for k in range(4)]
+            told.append(f"{','.join(map(str, inner))} {label} Image-{image} {box_markup(image, box)}")
+        else:
+            told.append(label)
+    return f"{name}: {', '.join(told) or 'nothing'}."
+
+
+def _places(sample: Sample, max_looks: int, rng: random.Random) -> tuple[list[Place], list[Place], list[Place]]:
     """Where a chain looks: once into every image in which the target may be, at what is nearest to its place there.
 
     mirg-tiny does not learn when to stop (docs/design/0008-study.md), so that it looks at all images. If the image is
-    known, it looks at all objects there that have the colour of the target. Nothing is left to ``rng``.
+    known, it looks at all objects there that have the colour of the target. At the end it looks at the targets that it
+    has not seen. Nothing is left to ``rng``.
     """
-    if not any(is_small(target.box) for target in sample.targets):
-        return [], []
-    asked = [(k, square_around(box)) for k, box in cited(sample.question) if is_small(box)][:max_looks]
-    looks = [(k, square_around(box)) for k, box in _objects(sample)]
-    return asked, [*dict.fromkeys(looks)][: max_looks - len(asked)]
+    small = [(target.image, target.box) for target in sample.targets if is_small(target.box)]
+    if not small:
+        return [], [], []
+    looks: list[Place] = []
+
+    def added(places: list[Place]) -> list[Place]:
+        fresh = [*dict.fromkeys((k, square_around(box)) for k, box in places)]
+        before = len(looks)
+        looks.extend([place for place in fresh if place not in looks][: max_looks - before])
+        return looks[before:]
+
+    asked = [(k, box) for k, box in cited(sample.question) if is_small(box)]
+    return added(asked), added(_objects(sample)), added(small)
 
 
 def _objects(sample: Sample) -> list[Place]:
@@ -102,7 +141,7 @@ def _objects(sample: Sample) -> list[Place]:
             same_colour = [box for box, label in notes if label.split()[0] == name.split()[0]]
             found += [(k, box) for box in same_colour if k in sample.target_images]
         elif image.role != "reference" and (right or others):
-            found.append((k, right[0] if right else min(others, key=lambda box: _distance(box, target.box))))
+            found += [(k, box) for box in right or [min(others, key=lambda box: _distance(box, target.box))]]
     return found
 
 

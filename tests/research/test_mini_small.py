@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from itertools import product
 from pathlib import Path
@@ -17,8 +18,9 @@ from mirg.engines.looking import cut
 from mirg.families import FAMILIES, PixelLimits
 from mirg.frames import from_frame, to_frame
 from mirg.geometry import share_inside
-from mirg.samples import DatasetFolder
+from mirg.samples import DatasetFolder, DatasetWriter
 from mirg.study.plan import LOOKS
+from mirg.trajectories.checks import failures, verify
 from mirg.trajectories.looks import sought
 from research.mini_small import (
     CELLS,
@@ -31,6 +33,7 @@ from research.mini_small import (
     SMALL_TASKS,
     looking,
     main,
+    small_sample,
     square_around,
 )  # fmt: skip
 
@@ -95,10 +98,37 @@ def test_the_command(tmp_path: Path) -> None:
         looked = [image for image, _ in cited(thinking, "look")]
         assert len(looked) <= LOOKS, thinking
         if sample.image_hidden and sample.task != "counting":
-            assert looked == [k for k, image in enumerate(sample.images, 1) if image.role != "reference"], thinking
+            searched = [k for k, image in enumerate(sample.images, 1) if image.role != "reference"]
+            assert [*dict.fromkeys(looked)] == searched, thinking
             (place,) = sorted(sample.target_images)[:1]
-            assert f"Image-{place}a: {sought(sample)}" in thinking
+            assert re.search(rf"Image-{place}a: [\d,]+ {sought(sample)} Image-{place} <box", thinking), thinking
         else:
             asked = {image for image, _ in cited(sample.question)}
             assert set(looked) <= sample.target_images | asked, thinking
         assert sample.task != "odd_one_out" or "Image-1: " not in thinking, "the looks take the place of the list"
+
+
+@pytest.mark.parametrize("task", SMALL_TASKS)
+def test_what_a_chain_reads_off_its_crops(task: str, tmp_path: Path) -> None:
+    """The box in the crop and that in the image are one place, every target is read off, and the checks agree."""
+    with DatasetWriter(tmp_path / "small", name="small", description="", created_by="test") as writer:
+        for key in keys([task], 12, split="train", seed=SMALL_SEED + 1):
+            sample = small_sample(writer, key)
+            writer.add(sample)
+            told = looking(sample)
+            assert not failures(verify(sample, told, family=TINY)), told.thinking
+            looks, crops = cited(told.thinking, "look"), told.thinking.split("</look>")[1:]
+            assert looks and len(looks) == len(crops)
+            for (image, look), said in zip(looks, crops, strict=True):
+                sentence = said.split(">.")[0] + ">"
+                inner = [[int(n) for n in numbers.split(",")] for numbers in re.findall(r"(?<= )[\d,]{7,} ", sentence)]
+                boxes = cited(sentence)
+                assert boxes and len(inner) == len(boxes), sentence
+                for numbers, (number, box) in zip(inner, boxes, strict=True):
+                    assert number == image and max(numbers) <= 1000
+                    placed = [look[k % 2] + LOOK_SIDE * value / 1000 for k, value in enumerate(numbers)]
+                    assert placed == pytest.approx(box)
+            read_off = [(k, pytest.approx(box)) for k, box in cited(told.thinking)]
+            if len(sample.targets) == 1:
+                assert (sample.targets[0].image, sample.targets[0].box) in read_off
+                assert "Box:" not in told.thinking, "the answer repeats what was read off"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mirg.answers.looks import LookBudget, replay
-from mirg.answers.markup import cited, look_markup
+from mirg.answers.markup import box_markup, cited, look_markup
 from mirg.answers.prompts import write_completion
 from mirg.answers.read import read
 from mirg.data.scenes.generate import write_scenes
@@ -60,7 +60,7 @@ def test_chains_with_looks_pass_every_check(voice: str, seed: int, looks: int) -
     found = attach(sample, rules_writer(voice, seed=seed, looks=looks))  # type: ignore[arg-type]
     assert isinstance(found, Sample), found
     told = found.trajectory
-    assert told is not None and told.writer.endswith("+looks/2")
+    assert told is not None and told.writer.endswith("+looks/3")
     places = cited(told.thinking, "look")
     assert [image for image, _ in places] == [1, 2][:looks]
     assert share_inside((CROSS, RING)[len(places) - 1], places[-1][1]) == 1.0
@@ -105,7 +105,7 @@ ASKED = {"question": "Find the thing at <box image=1>0.7,0.1,0.78,0.2</box> in I
         ("the odd one is only known when all are seen", {"task": "odd_one_out", "notes": ODD},
          [(1, ["blue ring"]), (2, ["red ring"]), (3, ["blue ring"])]),
         ("the image is known by a companion", {"task": "companion", "notes": MARKED, "meta": {"mark": "blue cross"}},
-         [(1, ["blue ring"]), (2, ["blue cross"])]),
+         [(1, ["blue ring"]), (2, ["blue cross"]), (2, ["red ring"])]),
         ("what is asked about comes first", ASKED | {"task": "object_tracking"},
          [(1, ["blue ring"]), (2, ["red ring"])]),
         ("a look at one object shows the other too",
@@ -131,6 +131,23 @@ def test_looks_stand_before_what_they_decide() -> None:
     assert tracked.startswith("lookImage-1a: blue ring. Target: red ring. lookImage-2a: red ring. Where: Image-2.")
     common = terse(question="What do all images show? Point to it in Image-2.", image_hidden=False)
     assert common.startswith("lookImage-2a: red ring. Target: red ring."), "it is not known before"
+    found = terse(task="companion", notes=MARKED, meta={"mark": "blue cross"})
+    assert found.endswith("Image-2. Target: red ring. lookImage-2b: red ring. Box: Image-2 red ring box."), found
+
+
+def test_a_box_read_off_a_crop_may_come_before_the_statement_about_the_images() -> None:
+    sample = sample_of()
+    crop = "Image-2a: red ring"
+    chain = with_looks(build(sample), sample, 3, plain=False).thinking
+    read_off = chain.replace(crop, f"{crop} {box_markup(2, RING)}")
+    early = f"Box: Image-2 red ring {box_markup(2, RING)}. {chain}"
+    for thinking, problem in ((read_off, None), (early, "a box is cited before any statement about the images")):
+        told = build(sample).model_copy(update={"thinking": thinking})
+        assert failures(verify(sample, told)).get("levels") == problem, thinking
+    box = f"Box: Image-2 red ring {box_markup(2, RING)}."
+    assert box in read_off, "the box is cited twice"
+    told = build(sample).model_copy(update={"thinking": read_off.replace(box, "").rstrip()})
+    assert not failures(verify(sample, told)), "the citation of the crop is enough"
 
 
 @pytest.mark.parametrize(

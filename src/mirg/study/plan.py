@@ -13,7 +13,7 @@ from mirg.samples import DatasetFolder
 from mirg.samples.card import CARD_FILE
 from mirg.training.recipe import Dtype, GrpoRecipe, RlAnswers, SftRecipe
 
-LOOKS = 3  # of one answer, in the arms that are trained with looks
+LOOKS = 4  # of one answer, in the arms that are trained with looks
 _LOOKS = f"look.max_looks={LOOKS}"
 Role = Literal[
     "train", "object_level", "fresh", "more_fresh", "looks", "rl"

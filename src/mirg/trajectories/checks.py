@@ -237,10 +237,13 @@ def no_leak(case: Case) -> str | None:
 
 
 def levels(case: Case) -> str | None:
-    """The image-level part is there, and comes before the object-level part, which exists if there is a target."""
-    first_box = next((k for k, s in enumerate(case.parts) if s.has_box), None)
+    """The image-level part is there, and comes before the object-level part, which exists if there is a target.
+
+    A box that is read off the crop of a look may come before, because the look has chosen its image.
+    """
+    first_box = next((k for k, s in enumerate(case.parts) if s.has_box and not _CROP.search(s.prose)), None)
     first_image = next((k for k, s in enumerate(case.parts) if s.is_image_level), None)
-    if case.answered and first_box is None:
+    if case.answered and not case.citations:
         return "no object-level part: no box is cited"
     if case.n_images > 1 and case.config.image_level:
         if first_image is None:

@@ -30,8 +30,11 @@ ODD = "odd_one_out"  # the task that is only decided when all images have been s
 WHOLE = frozenset({"counting", "reasoning"})  # tasks whose image is found by numbers or sizes, not by looks
 
 Place = tuple[int, Box]  # an image and the box of a look in it, or of an object in it
-# sample, most looks, source of chance -> looks at what the question points at, and those for the targets, in order
-Places = Callable[[Sample, int, random.Random], tuple[list[Place], list[Place]]]
+# sample, most looks, source of chance -> looks at what the question points at, those that search, and those at targets
+# that the search has not shown, each in order
+Places = Callable[[Sample, int, random.Random], tuple[list[Place], list[Place], list[Place]]]
+# sample, image, name of the crop, box of the look -> the sentence after a look
+Words = Callable[[Sample, int, str, Box], str]
 
 
 def _around(box: Box, rng: random.Random) -> Box:
@@ -48,16 +51,19 @@ def with_looks(
     plain: bool,
     seed: int = 0,
     places: Places | None = None,
+    words: Words | None = None,
 ) -> Trajectory:
     """``trajectory`` with up to ``max_looks`` looks before what they decide; a pure function.
 
-    ``plain``: in sentences, else in terse forms. ``places`` chooses the looks; None: :func:`places_to_look`. The
-    trajectory is returned unchanged if it has no place to look at.
+    ``plain``: in sentences, else in terse forms. ``places`` chooses the looks; None: :func:`places_to_look`. ``words``
+    are said after each look of a terse chain; None: its name and what it shows. The trajectory is returned unchanged
+    if it has no place to look at.
     """
     rng = random.Random(f"{seed} looks {sample.id}")
-    asked, wanted = (places or places_to_look)(sample, max_looks, rng)
-    if not asked and not wanted:
+    asked, wanted, last = (places or places_to_look)(sample, max_looks, rng)
+    if not (asked or wanted or last):
         return trajectory
+    terse = words or _terse
     counts, voice = dict[int, int](), Voice(sample, seed)
 
     def said(places: Sequence[Place]) -> str:
@@ -65,13 +71,14 @@ def with_looks(
         for image, box in places:
             counts[image] = counts.get(image, 0) + 1
             name = crop_name(image, counts[image])
-            before, after = _sentences(voice, image, name, box) if plain else ("", _terse(sample, image, name, box))
+            before, after = _sentences(voice, image, name, box) if plain else ("", terse(sample, image, name, box))
             text += f"{before}{look_markup(image, box)}{after} "
         return text
 
     thinking, at = trajectory.thinking, _place_in(trajectory.thinking, sample)
-    chain = f"{said(asked)}{thinking[:at]}{said(wanted)}{thinking[at:]}"
-    return trajectory.model_copy(update={"thinking": chain, "writer": f"{trajectory.writer}+looks/2"})
+    box_at = max(at, _first_box(thinking))
+    chain = f"{said(asked)}{thinking[:at]}{said(wanted)}{thinking[at:box_at]}{said(last)}{thinking[box_at:]}"
+    return trajectory.model_copy(update={"thinking": chain, "writer": f"{trajectory.writer}+looks/3"})
 
 
 def _place_in(thinking: str, sample: Sample) -> int:
@@ -82,7 +89,7 @@ def _place_in(thinking: str, sample: Sample) -> int:
     """
     spans = sentence_spans(thinking)
     if sample.task in WHOLE:
-        return next((start for start, end in spans if BOX_WORD in prose_of(thinking[start:end])), 0)
+        return _first_box(thinking)
     start, end = spans[0]
     references = {k for k, image in enumerate(sample.images, 1) if image.role == "reference"}
     is_known = references or cited(sample.question) or label_key(subject(sample)) in label_key(sample.question)
@@ -90,13 +97,21 @@ def _place_in(thinking: str, sample: Sample) -> int:
     return end + 1 if is_known and names_it else 0
 
 
-def places_to_look(sample: Sample, max_looks: int, rng: random.Random) -> tuple[list[Place], list[Place]]:
-    """Where a chain of ``sample`` looks, in order: at what the question points at, and then for the targets.
+def _first_box(thinking: str) -> int:
+    """Where the first sentence with a box begins; 0 without one."""
+    spans = sentence_spans(thinking)
+    return next((start for start, end in spans if BOX_WORD in prose_of(thinking[start:end])), 0)
 
-    Both are empty if no target is small. Together they have at most ``max_looks`` places.
+
+def places_to_look(sample: Sample, max_looks: int, rng: random.Random) -> tuple[list[Place], list[Place], list[Place]]:
+    """Where a chain of ``sample`` looks, in order: at what the question points at, for the targets, and at them.
+
+    All are empty if no target is small. Together they have at most ``max_looks`` places. The last are the small targets
+    that no look before has shown, those of an image that was found by another object for example.
     """
-    if not any(is_small(target.box) for target in sample.targets):
-        return [], []
+    small = [(target.image, target.box) for target in sample.targets if is_small(target.box)]
+    if not small:
+        return [], [], []
     looks: list[Place] = []
 
     def added(places: Sequence[Place]) -> list[Place]:
@@ -108,7 +123,7 @@ def places_to_look(sample: Sample, max_looks: int, rng: random.Random) -> tuple[
         return looks[before:]
 
     asked = [place for place in cited(sample.question) if is_small(place[1]) and shown(sample, *place)]
-    return added(asked), added(_candidates(sample))
+    return added(asked), added(_candidates(sample)), added(small)
 
 
 def _candidates(sample: Sample) -> list[Place]:
