@@ -75,8 +75,8 @@ def looking(sample: Sample) -> Trajectory:
     if sample.task == ODD:
         others = [image.objects[0].label for k, image in enumerate(sample.images, 1) if k not in sample.target_images]
         thinking = _LIST.sub("", thinking).replace("Odd: ", f"Same: {others[0]}. Odd: ")
-    cited = {said[1] for said in _CITED.finditer(thinking)}
-    thinking = _BOX.sub(lambda said: "" if said[1] in cited else said[0], thinking)
+    read_off = {said[1] for said in _CITED.finditer(thinking)}
+    thinking = _BOX.sub(lambda said: "" if said[1] in read_off else said[0], thinking)
     return told.model_copy(update={"thinking": thinking.rstrip()})
 
 
